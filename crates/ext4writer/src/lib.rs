@@ -1,0 +1,2 @@
+//! A file system tree to an ext4 image, in parallel and reproducibly.
+#![forbid(unsafe_code)]

@@ -1,0 +1,20 @@
+//! The tree of a file system: nodes, metadata, extended attributes, hard links as shared nodes, content by reference.
+//!
+//! ```text
+//!   Tree ── NodeId ──▶ Node { metadata, kind, link count }
+//!                       └─ File(Content) ──▶ segments ──▶ Sources[SourceId] (a spool, a tar, a file)
+//! ```
+//!
+//! This crate knows nothing of OCI, of ext4 and of Dockerfiles. It holds no file data: a [`Content`] says where the bytes
+//! of a file are, and a [`ReadAt`] gives them to whoever writes the image.
+#![forbid(unsafe_code)]
+
+mod content;
+mod node;
+mod path;
+mod tree;
+
+pub use content::{Content, ReadAt, Segment, SourceId, Sources};
+pub use node::{DeviceNumber, Directory, Kind, Metadata, Node, Timestamp, Xattrs};
+pub use path::{PathError, TreePath};
+pub use tree::{NodeId, Tree, TreeError};

@@ -1,0 +1,2 @@
+//! OCI and Docker images: sources, digests, decompression, the layer store, whiteouts, flatten.
+#![forbid(unsafe_code)]
