@@ -45,6 +45,13 @@ impl ReadAt for Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u32);
 
+impl SourceId {
+    /// The number as an index.
+    pub(crate) fn index(self) -> usize {
+        usize::try_from(self.0).expect("u32 fits in usize")
+    }
+}
+
 /// The sources that the contents of one tree refer to, numbered in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 pub struct Sources(Vec<Arc<dyn ReadAt>>);
@@ -66,8 +73,12 @@ impl Sources {
     /// When `id` comes from another `Sources`.
     #[must_use]
     pub fn get(&self, id: SourceId) -> &dyn ReadAt {
-        let index = usize::try_from(id.0).expect("u32 fits in usize");
-        self.0[index].as_ref()
+        self.0[id.index()].as_ref()
+    }
+
+    /// Adds the sources of another list; the answer holds their new numbers, in their old order.
+    pub(crate) fn append(&mut self, other: &Self) -> Vec<SourceId> {
+        other.0.iter().map(|source| self.add(Arc::clone(source))).collect()
     }
 
     /// How many sources there are.

@@ -10,11 +10,22 @@
 #![forbid(unsafe_code)]
 
 mod content;
+mod diff;
+mod dump;
+mod limits;
 mod node;
 mod path;
+mod resolve;
+pub mod tar;
 mod tree;
+mod walk;
 
 pub use content::{Content, ReadAt, Segment, SourceId, Sources};
+pub use diff::{Addition, ApplyError, ApplyFault, Diff, Removal};
+pub use dump::dump;
+pub use limits::Limits;
 pub use node::{DeviceNumber, Directory, Kind, Metadata, Node, Timestamp, Xattrs};
 pub use path::{PathError, TreePath};
+pub use resolve::{ResolveError, Resolved};
 pub use tree::{NodeId, Tree, TreeError};
+pub use walk::{Visit, walk};
