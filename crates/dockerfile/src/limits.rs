@@ -1,0 +1,140 @@
+//! Caps on what one Dockerfile may cost, with their defaults, and the budget that is spent while words are expanded.
+//!
+//! BuildKit has none of these: twenty-four lines of `ENV A=$A$A` (310 bytes) make it hold a 268 MB value. Every cap here is
+//! far above what real files need and far below what hurts.
+
+use std::fmt;
+
+/// Caps on one conversion. Sizes are bytes, the rest are counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest value one word may expand to. Default 128 KiB, which is Linux's cap on one environment string.
+    pub value_bytes_max: usize,
+    /// Sum of all expanded text of one Dockerfile. Default 1 MiB.
+    pub expanded_bytes_max: usize,
+    /// Characters that patterns such as `${x%%*.tar}` may look at, in one Dockerfile. Default 4 Mi.
+    pub pattern_steps_max: usize,
+    /// How deep `${a:-${b:-...}}` may nest. Default 64.
+    pub nesting_max: usize,
+    /// Environment variables of one stage (ARG and ENV together). Default 4096.
+    pub env_max: usize,
+    /// Exposed ports of one image. Default 1024, which leaves room for one generous range.
+    pub ports_max: usize,
+    /// Operations of one conversion, over all its stages. Default 16384.
+    pub ops_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            value_bytes_max: 128 << 10,
+            expanded_bytes_max: 1 << 20,
+            pattern_steps_max: 4 << 20,
+            nesting_max: 64,
+            env_max: 4096,
+            ports_max: 1024,
+            ops_max: 16 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults, but with room for everything BuildKit accepts in `EXPOSE`: every port of its three protocols.
+    #[must_use]
+    pub fn reference() -> Self {
+        Limits { ports_max: 3 * 65_536, ..Limits::default() }
+    }
+}
+
+/// Which cap was reached; `Display` names it with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitReached {
+    /// One word expanded to more than this many bytes.
+    ValueBytes(usize),
+    /// All words together expanded to more than this many bytes.
+    ExpandedBytes(usize),
+    /// Patterns looked at more than this many characters.
+    PatternSteps(usize),
+    /// `${...}` nested deeper than this.
+    Nesting(usize),
+    /// More environment variables than this.
+    Env(usize),
+    /// More exposed ports than this.
+    Ports(usize),
+    /// More operations than this.
+    Ops(usize),
+}
+
+impl fmt::Display for LimitReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LimitReached::ValueBytes(max) => write!(f, "a value expands to more than {max} bytes"),
+            LimitReached::ExpandedBytes(max) => write!(f, "the file expands to more than {max} bytes"),
+            LimitReached::PatternSteps(max) => write!(f, "matching patterns takes more than {max} steps"),
+            LimitReached::Nesting(max) => write!(f, "substitutions nest deeper than {max}"),
+            LimitReached::Env(max) => write!(f, "more than {max} environment variables"),
+            LimitReached::Ports(max) => write!(f, "more than {max} exposed ports"),
+            LimitReached::Ops(max) => write!(f, "more than {max} operations"),
+        }
+    }
+}
+
+impl std::error::Error for LimitReached {}
+
+/// What is left of the [`Limits`] while one Dockerfile is converted.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    limits: Limits,
+    bytes_spent: usize,
+    steps_spent: usize,
+}
+
+impl Budget {
+    /// A full budget.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Budget { limits, bytes_spent: 0, steps_spent: 0 }
+    }
+
+    /// The caps this budget came from.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes `bytes` of expanded text.
+    ///
+    /// # Errors
+    /// [`LimitReached::ExpandedBytes`] when they are not there.
+    pub fn spend_bytes(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        self.bytes_spent = self.bytes_spent.saturating_add(bytes);
+        match self.bytes_spent > self.limits.expanded_bytes_max {
+            true => Err(LimitReached::ExpandedBytes(self.limits.expanded_bytes_max)),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes `steps` of pattern matching, a step being one look at one character.
+    ///
+    /// # Errors
+    /// [`LimitReached::PatternSteps`] when they are not there.
+    pub fn spend_steps(&mut self, steps: usize) -> Result<(), LimitReached> {
+        self.steps_spent = self.steps_spent.saturating_add(steps);
+        match self.steps_spent > self.limits.pattern_steps_max {
+            true => Err(LimitReached::PatternSteps(self.limits.pattern_steps_max)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a value that grew to `bytes`.
+    ///
+    /// # Errors
+    /// [`LimitReached::ValueBytes`] when it is over the cap.
+    pub fn check_value(&self, bytes: usize) -> Result<(), LimitReached> {
+        match bytes > self.limits.value_bytes_max {
+            true => Err(LimitReached::ValueBytes(self.limits.value_bytes_max)),
+            false => Ok(()),
+        }
+    }
+}
