@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn values_may_hold_newlines_and_later_ones_win() {
-        let read = records(b"13 path=a\nb\x01\n9 path=c\n28 SCHILY.xattr.user.x=\x00\n=\n y\n").unwrap();
+        let read = records(b"13 path=a\nb\x01\n9 path=c\n30 SCHILY.xattr.user.x=\x00\n=\n y\n").unwrap();
         assert_eq!(read.get("path"), Some(&b"c"[..]));
         let attributes: Vec<_> = read.with_prefix("SCHILY.xattr.").collect();
         assert_eq!(attributes, [(&b"user.x"[..], &b"\x00\n=\n y"[..])]);
@@ -152,7 +152,7 @@ mod tests {
         for data in [
             &b"path=a\n"[..],
             b"8 path=a\n",
-            b"10 path=a\n",
+            b"11 path=a\n",
             b"+9 path=a\n",
             b"0 path=a\n",
             b"99999999999999999999 path=a\n",

@@ -1,0 +1,117 @@
+//! The one error of this crate.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::digest::Digest;
+
+/// Why an image was refused, or could not be read, merged or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A reference that can't be one.
+    #[error(transparent)]
+    Reference(#[from] crate::reference::ReferenceError),
+    /// A file of the image or of the store.
+    #[error("{}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something that the image names is not there.
+    #[error("the image has no {what} '{name}'")]
+    Missing {
+        /// What it should be.
+        what: &'static str,
+        /// How it is named.
+        name: String,
+    },
+    /// A document of the image is malformed or contradicts itself.
+    #[error("the {what} is not valid: {why}")]
+    Document {
+        /// Which document.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// No image of the wanted name or platform.
+    #[error("{0}")]
+    Selection(String),
+    /// Something that is no container image, or a kind of layer that can't be read here.
+    #[error("{what}: {why}")]
+    Unsupported {
+        /// What it is.
+        what: String,
+        /// Why it can't be taken, and what to do.
+        why: String,
+    },
+    /// Bytes that are not those that were announced.
+    #[error(
+        "{what} does not match: {expected} was announced, {found} is there; the image is damaged or was tampered with"
+    )]
+    Mismatch {
+        /// Digest or size of what.
+        what: String,
+        /// As announced.
+        expected: String,
+        /// As found.
+        found: String,
+    },
+    /// More than a limit allows.
+    #[error("{what} is over the limit of {max}")]
+    Limit {
+        /// What.
+        what: String,
+        /// The limit.
+        max: u64,
+    },
+    /// A layer can't be decompressed.
+    #[error("layer {digest} can't be decompressed")]
+    Decompress {
+        /// The digest of the blob.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// A layer is no archive that can be taken.
+    #[error("layer {layer}")]
+    Archive {
+        /// Its diff_id, or the file.
+        layer: String,
+        /// Why.
+        source: fstree::tar::TarError,
+    },
+    /// Two layers can't be put on each other.
+    #[error("layer {layer} can't be applied")]
+    Apply {
+        /// Its diff_id, or the file.
+        layer: String,
+        /// Why.
+        source: fstree::ApplyError,
+    },
+    /// A whiteout that names nothing.
+    #[error("layer {layer}: '{}' is no whiteout of anything: {why}", name.escape_ascii())]
+    Whiteout {
+        /// Its diff_id, or the file.
+        layer: String,
+        /// The entry.
+        name: Vec<u8>,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The thread pool.
+    #[error("threads can't be started")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+impl Error {
+    /// A file error with its path.
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+}

@@ -1,0 +1,224 @@
+//! An image: its manifest, its config, its layers by digest. Documents are verified; layers are, when they are read.
+
+use std::path::Path;
+
+use oci_spec::image::{Descriptor, ImageManifest};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::blobs::Blobs;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::reference::ImageRef;
+use crate::select;
+
+/// An image at its place.
+#[derive(Debug)]
+pub struct Image {
+    pub(crate) blobs: Blobs,
+    manifest_digest: Option<Digest>,
+    config: Vec<u8>,
+    layers: Vec<LayerBlob>,
+}
+
+/// A layer as the image names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Digest of the uncompressed tar, by the config.
+    pub diff_id: Digest,
+    /// Digest and size of the blob, by the manifest; `docker save` archives have none.
+    pub blob: Option<(Digest, u64)>,
+    /// Media type, by the manifest.
+    pub media_type: Option<String>,
+    /// Name of the member, in `docker save` archives.
+    pub(crate) member: Option<String>,
+}
+
+impl Image {
+    /// Opens the image that `reference` names, for Linux on this machine's architecture.
+    ///
+    /// # Errors
+    /// It is not there, is not an image, contradicts itself, or a document of it is not what its digest says. A plain tar is
+    /// no image with a config: import it, or read it with [`crate::tree_of_tar`].
+    pub fn open(reference: &ImageRef, limits: &Limits) -> Result<Self, Error> {
+        match reference {
+            ImageRef::Layout { dir, tag } => Self::of_layout(Blobs::directory(dir), tag.as_deref(), limits),
+            ImageRef::LayoutArchive { file, tag } => Self::of_layout(archive(file, limits)?, tag.as_deref(), limits),
+            ImageRef::DockerArchive { file, name } => Self::of_docker(archive(file, limits)?, name.as_deref(), limits),
+            ImageRef::Tar { file } => Err(Error::Unsupported {
+                what: file.display().to_string(),
+                why: "a plain tar has no config; make it an image with `drydock image import`".to_owned(),
+            }),
+        }
+    }
+
+    /// Digest of the manifest; archives of `docker save` have none.
+    #[must_use]
+    pub fn manifest_digest(&self) -> Option<&Digest> {
+        self.manifest_digest.as_ref()
+    }
+
+    /// The config, a JSON object (OCI image specification, config.md).
+    #[must_use]
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// The layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerBlob] {
+        &self.layers
+    }
+
+    fn of_layout(blobs: Blobs, tag: Option<&str>, limits: &Limits) -> Result<Self, Error> {
+        check_layout_version(&blobs, limits)?;
+        let chosen = select::manifest(&blobs, tag, limits)?;
+        let digest: Digest = chosen.digest().to_string().parse()?;
+        let document = blobs.document_blob(&digest, chosen.size(), limits)?;
+        let manifest = read_manifest(&digest, &document)?;
+        let config = manifest.config();
+        let config = blobs.document_blob(&config.digest().to_string().parse()?, config.size(), limits)?;
+        let diff_ids = diff_ids(&config, limits)?;
+        if diff_ids.len() != manifest.layers().len() {
+            let why = format!("the manifest names {} layers, the config {}", manifest.layers().len(), diff_ids.len());
+            return Err(Error::Document { what: format!("image {digest}"), why });
+        }
+        let layers = manifest.layers().iter().zip(diff_ids).map(|(descriptor, diff_id)| layer(descriptor, diff_id));
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self { blobs, manifest_digest: Some(digest), config, layers })
+    }
+
+    fn of_docker(blobs: Blobs, name: Option<&str>, limits: &Limits) -> Result<Self, Error> {
+        let document = blobs.document("manifest.json", limits)?;
+        let images: Vec<DockerImage> = serde_json::from_slice(&document)
+            .map_err(|error| Error::Document { what: "manifest.json".to_owned(), why: error.to_string() })?;
+        let names: Vec<String> = images.iter().flat_map(|image| image.repo_tags.clone().unwrap_or_default()).collect();
+        let mut chosen = images.into_iter().filter(|image| match (name, &image.repo_tags) {
+            (Some(name), Some(tags)) => tags.iter().any(|tag| tag == name),
+            (Some(_), None) => false,
+            (None, _) => true,
+        });
+        let (Some(image), None) = (chosen.next(), chosen.next()) else {
+            return Err(Error::Selection(format!(
+                "the archive has not one image of that name; it has: {}",
+                names.join(", ")
+            )));
+        };
+        let config = blobs.document(&image.config, limits)?;
+        let diff_ids = diff_ids(&config, limits)?;
+        if diff_ids.len() != image.layers.len() {
+            let why = format!("it names {} layers, the config {}", image.layers.len(), diff_ids.len());
+            return Err(Error::Document { what: "manifest.json".to_owned(), why });
+        }
+        let layers = image.layers.into_iter().zip(diff_ids).map(|(member, diff_id)| LayerBlob {
+            diff_id,
+            blob: None,
+            media_type: None,
+            member: Some(member),
+        });
+        let layers = layers.collect();
+        Ok(Self { blobs, manifest_digest: None, config, layers })
+    }
+}
+
+/// An image in the `manifest.json` of `docker save`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+fn archive(file: &Path, limits: &Limits) -> Result<Blobs, Error> {
+    Blobs::archive(file, limits)
+}
+
+fn check_layout_version(blobs: &Blobs, limits: &Limits) -> Result<(), Error> {
+    let document = blobs.document("oci-layout", limits)?;
+    let value: Value = serde_json::from_slice(&document)
+        .map_err(|error| Error::Document { what: "oci-layout".to_owned(), why: error.to_string() })?;
+    match value.get("imageLayoutVersion").and_then(Value::as_str) {
+        Some("1.0.0") => Ok(()),
+        version => Err(Error::Document {
+            what: "oci-layout".to_owned(),
+            why: format!("its version is {version:?}, not 1.0.0"),
+        }),
+    }
+}
+
+/// A document that is manifest and index at once means different things to different tools (CVE-2021-41190).
+pub(crate) fn refuse_ambiguous(name: &str, document: &[u8]) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Document { what: name.to_owned(), why });
+    let value: Value = match serde_json::from_slice(document) {
+        Ok(value) => value,
+        Err(error) => return refuse(error.to_string()),
+    };
+    if value.get("manifests").is_some() && (value.get("layers").is_some() || value.get("config").is_some()) {
+        return refuse("it is a manifest and an index at once".to_owned());
+    }
+    Ok(())
+}
+
+fn read_manifest(digest: &Digest, document: &[u8]) -> Result<ImageManifest, Error> {
+    let what = format!("manifest {digest}");
+    refuse_ambiguous(&what, document)?;
+    let invalid = |why: String| Error::Document { what: what.clone(), why };
+    let manifest: ImageManifest = serde_json::from_slice(document).map_err(|error| invalid(error.to_string()))?;
+    if manifest.schema_version() != 2 {
+        return Err(invalid(format!("its schema version is {}, not 2", manifest.schema_version())));
+    }
+    let config = manifest.config().media_type().as_ref().to_owned();
+    let known = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+    if !known.contains(&config.as_str()) || manifest.artifact_type().is_some() {
+        let kind = manifest.artifact_type().as_ref().map_or(config, |kind| kind.as_ref().to_owned());
+        return Err(Error::Unsupported {
+            what,
+            why: format!("it is not a container image but an artifact of type '{kind}'"),
+        });
+    }
+    Ok(manifest)
+}
+
+fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<LayerBlob, Error> {
+    let media_type = descriptor.media_type().as_ref().to_owned();
+    let unsupported =
+        |why: &str| Error::Unsupported { what: format!("layer of type '{media_type}'"), why: why.to_owned() };
+    if media_type.contains("encrypted") {
+        return Err(unsupported("it is encrypted; decrypt the image first"));
+    }
+    if media_type.contains("foreign") || media_type.contains("nondistributable") || descriptor.urls().is_some() {
+        return Err(unsupported(
+            "it has to be fetched from somewhere else, which is not done; use an image that holds its layers",
+        ));
+    }
+    if !media_type.contains("image.layer.") && !media_type.contains("image.rootfs.diff.tar") {
+        return Err(unsupported("it is not a file system layer"));
+    }
+    let blob = Some((descriptor.digest().to_string().parse()?, descriptor.size()));
+    Ok(LayerBlob { diff_id, blob, media_type: Some(media_type), member: None })
+}
+
+fn diff_ids(config: &[u8], limits: &Limits) -> Result<Vec<Digest>, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        rootfs: RootFs,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        #[serde(rename = "type")]
+        kind: String,
+        diff_ids: Vec<Digest>,
+    }
+    let invalid = |why: String| Error::Document { what: "image config".to_owned(), why };
+    let config: Config = serde_json::from_slice(config).map_err(|error| invalid(error.to_string()))?;
+    if config.rootfs.kind != "layers" {
+        return Err(invalid(format!("its rootfs is of type '{}', not 'layers'", config.rootfs.kind)));
+    }
+    if config.rootfs.diff_ids.len() > limits.layers {
+        let max = u64::try_from(limits.layers).unwrap_or(u64::MAX);
+        return Err(Error::Limit { what: "the number of layers".to_owned(), max });
+    }
+    Ok(config.rootfs.diff_ids)
+}

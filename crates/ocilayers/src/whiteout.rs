@@ -1,0 +1,133 @@
+//! `.wh.` names and the removals they stand for (OCI image specification, layer.md, "Whiteouts").
+
+use fstree::{Addition, Diff, Kind, Metadata, Node, Removal, TreePath};
+
+use crate::error::Error;
+
+const PREFIX: &[u8] = b".wh.";
+/// The name that hides everything below its directory; only exactly this one.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Other names of this kind are notes of an old file system (aufs) to itself.
+const AUFS: &[u8] = b".wh..wh.";
+
+/// Attributes that overlay file systems act on, and labels of a host: they are no part of an image.
+const NOT_OF_THE_IMAGE: [&[u8]; 5] =
+    [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
+
+/// Takes the `.wh.` names out of the additions of a layer and makes them removals.
+///
+/// # Errors
+/// A whiteout of nothing, or a path through one. `layer` names the layer in them.
+pub(crate) fn split(mut diff: Diff, layer: &str) -> Result<Diff, Error> {
+    let refuse =
+        |path: &TreePath, why| Error::Whiteout { layer: layer.to_owned(), name: path.as_bytes().to_vec(), why };
+    let mut kept = Vec::with_capacity(diff.additions.len());
+    for mut addition in std::mem::take(&mut diff.additions) {
+        let (Addition::Entry { path, .. } | Addition::Link { path, .. }) = &addition;
+        let Some((parent, name)) = path.split_last() else {
+            kept.push(addition);
+            continue;
+        };
+        if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(AUFS)) {
+            // What is inside aufs's own directories goes with them.
+            continue;
+        }
+        if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(PREFIX)) {
+            return Err(refuse(path, "a whiteout can't be a directory"));
+        }
+        if name == OPAQUE {
+            diff.removals.push(Removal::Opaque(parse(parent)));
+        } else if name.starts_with(AUFS) {
+            tracing::debug!(path = %path.as_bytes().escape_ascii(), "a file of aufs is left out");
+        } else if let Some(hidden) = name.strip_prefix(PREFIX) {
+            if matches!(hidden, b"" | b"." | b"..") {
+                return Err(refuse(path, "it names no entry"));
+            }
+            let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+            diff.removals.push(Removal::Path(parse(&[parent, slash, hidden].concat())));
+        } else {
+            if let Addition::Entry { node, .. } = &mut addition {
+                node.metadata.xattrs.retain(|name, _| !NOT_OF_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix)));
+            }
+            kept.push(addition);
+        }
+    }
+    diff.additions = kept;
+    Ok(diff)
+}
+
+fn parse(path: &[u8]) -> TreePath {
+    TreePath::parse(path).expect("a part of a path, or one that is shorter, is a path")
+}
+
+/// Makes the removals of a change names again, before its additions: the form in which a layer holds them.
+///
+/// # Errors
+/// A removed name that is too long to be marked: the mark is four bytes longer.
+pub(crate) fn join(diff: &Diff) -> Result<Diff, Error> {
+    let mut names: Vec<Vec<u8>> = diff.removals.iter().map(name_of).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut additions = Vec::with_capacity(names.len() + diff.additions.len());
+    for name in names {
+        let why = "the removed name is too long for a layer to say so; names of up to 251 bytes can be removed";
+        let refused = |_| Error::Whiteout { layer: "of the step".to_owned(), name: name.clone(), why };
+        let (path, metadata) = (TreePath::parse(&name).map_err(refused)?, Metadata::default());
+        additions.push(Addition::Entry { path, node: Node { metadata, kind: Kind::File(fstree::Content::default()) } });
+    }
+    additions.extend(diff.additions.iter().cloned());
+    Ok(Diff { removals: Vec::new(), additions, sources: diff.sources.clone() })
+}
+
+fn name_of(removal: &Removal) -> Vec<u8> {
+    match removal {
+        Removal::Path(path) => {
+            let (parent, name) = path.split_last().unwrap_or((b"", b""));
+            let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+            [parent, slash, PREFIX, name].concat()
+        }
+        Removal::Opaque(path) => {
+            let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
+            [path.as_bytes(), slash, OPAQUE].concat()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(names: &[&str]) -> Diff {
+        let additions = names.iter().map(|name| Addition::Entry {
+            path: TreePath::parse(name.as_bytes()).unwrap(),
+            node: Node { metadata: Metadata::default(), kind: Kind::Fifo },
+        });
+        Diff { additions: additions.collect(), ..Diff::default() }
+    }
+
+    #[test]
+    fn marks_become_removals_and_back() {
+        let diff = split(entries(&["a/.wh.x", ".wh.y", "d/.wh..wh..opq", ".wh..wh..opq", "keep", ".wh"]), "l").unwrap();
+        let path = |name: &str| TreePath::parse(name.as_bytes()).unwrap();
+        let expected = [
+            Removal::Path(path("a/x")),
+            Removal::Path(path("y")),
+            Removal::Opaque(path("d")),
+            Removal::Opaque(TreePath::root()),
+        ];
+        assert_eq!(diff.removals, expected);
+        assert_eq!(diff.additions.len(), 2);
+        let again = split(join(&diff).unwrap(), "l").unwrap();
+        assert_eq!(again.additions, diff.additions);
+        assert!(expected.iter().all(|removal| again.removals.contains(removal)) && again.removals.len() == 4);
+    }
+
+    #[test]
+    fn whiteouts_of_nothing_are_refused_and_aufs_is_left_out() {
+        for name in ["a/.wh.", ".wh..", ".wh...", ".wh.d/x"] {
+            assert!(split(entries(&[name]), "l").is_err(), "{name}");
+        }
+        let aufs = split(entries(&[".wh..wh.plnk", ".wh..wh.plnk/1.2", "d/.wh..wh..opqX"]), "l").unwrap();
+        assert!(aufs.additions.is_empty() && aufs.removals.is_empty());
+    }
+}
