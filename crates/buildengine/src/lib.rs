@@ -1,2 +1,33 @@
-//! Plans and runs the steps of a Dockerfile over an OCI runtime.
+//! Plans and runs the steps of a Dockerfile over an OCI runtime: each RUN step becomes a layer.
+//!
+//! ```text
+//!   dockerfile::Conversion ──plan::lower──▶ Plan ──build──▶ for each step:
+//!        RUN: cache ─hit─▶ layer
+//!               └─miss─▶ overlay ▶ sandbox ▶ upper directory ▶ snapshot (Diff) ▶ layer store ▶ cache
+//!        WORKDIR: the missing directories as a layer, made without any mount
+//! ```
+//!
+//! Nothing here knows of disk formats, HTTP or databases. [`build`] needs root for RUN steps that are not cached, and for
+//! nothing else.
 #![forbid(unsafe_code)]
+
+mod build;
+mod cache;
+mod cancel;
+mod error;
+mod event;
+mod limits;
+mod output;
+pub mod plan;
+pub mod sandbox;
+mod scratch;
+mod snapshot;
+mod stack;
+mod users;
+
+pub use build::{Built, Engine, Options};
+pub use cancel::Cancel;
+pub use error::Error;
+pub use event::Event;
+pub use limits::Limits;
+pub use scratch::Scratch;

@@ -1,0 +1,377 @@
+//! The steps of a plan, one after the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fstree::{Addition, Diff, Kind, Metadata, Node, Timestamp, Tree, TreePath};
+use ocilayers::{Layer, Store};
+use rustix::fs::{Gid, Mode, RawMode, Uid};
+use sha2::{Digest, Sha256};
+
+use crate::cache::key;
+use crate::cache::store::StepCache;
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::event::Event;
+use crate::limits::Limits;
+use crate::output::Clip;
+use crate::plan::{Action, Plan, Run, RunMount, Sharing, Step};
+use crate::sandbox::mountpoints::{self, MountPoint};
+use crate::sandbox::{Job, JobMount, Outcome, Sandbox, User, rootfs};
+use crate::scratch::Scratch;
+use crate::stack::Stack;
+use crate::{snapshot, users};
+
+/// How a build runs.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// What each RUN step may use.
+    pub limits: Limits,
+    /// Caps on layers.
+    pub layer_limits: ocilayers::Limits,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: commands see it, and no file of a new layer is younger
+    /// (reproducible-builds.org, the specification of that name).
+    pub epoch: Option<i64>,
+    /// Run every step, even those whose result is known.
+    pub no_cache: bool,
+}
+
+/// What a build works with.
+#[derive(Debug)]
+pub struct Engine<'a> {
+    /// Keeps the layers.
+    pub store: &'a Store,
+    /// Runs the commands.
+    pub sandbox: &'a dyn Sandbox,
+    /// A directory of the engine's own on a file system that can carry an overlay: scratch files, root directories, the
+    /// step cache and cache mounts are below it.
+    pub state: &'a Path,
+    /// How.
+    pub options: Options,
+}
+
+/// What came of a build.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Built {
+    /// The layers of the base and then one for each step that changed files, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+impl Engine<'_> {
+    /// Carries out `plan` on the layers of its base. `on_event` is told of everything as it happens.
+    ///
+    /// # Errors
+    /// The first step that fails, a limit, a cancellation, or the host's fault. Nothing stays behind but finished layers.
+    pub fn build(
+        &self,
+        plan: &Plan,
+        base: Vec<Layer>,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Built, Error> {
+        let roots = self.state.join("roots");
+        let mut build = Build {
+            engine: self,
+            cache: StepCache::open(&self.state.join("steps"))?,
+            stack: Stack::new(&roots, &self.options.layer_limits, base),
+            scratch: None,
+            cancel,
+            on_event,
+            total: plan.steps.len(),
+        };
+        let mut id = chain(&[&plan.base, &build.stack.diff_ids().join(" ")]);
+        for (index, step) in plan.steps.iter().enumerate() {
+            build.step(index + 1, step)?;
+            id = chain(&[&id, &step.text, &build.stack.diff_ids().join(" ")]);
+            (build.on_event)(Event::StepFinished { id: &id });
+        }
+        let Build { stack, scratch, .. } = build;
+        scratch.map_or(Ok(()), Scratch::remove)?;
+        Ok(Built { layers: stack.into_layers() })
+    }
+}
+
+/// A build under way.
+struct Build<'a> {
+    engine: &'a Engine<'a>,
+    cache: StepCache,
+    stack: Stack<'a>,
+    /// Made by the first step that really runs.
+    scratch: Option<Scratch>,
+    cancel: &'a Cancel,
+    on_event: &'a mut dyn FnMut(Event<'_>),
+    total: usize,
+}
+
+impl Build<'_> {
+    fn step(&mut self, number: usize, step: &Step) -> Result<(), Error> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        (self.on_event)(Event::StepStarted { number, total: self.total, line: step.line, text: &step.text });
+        step.actions.iter().try_for_each(|action| match action {
+            Action::MakeDirectory { path, user } => self.make_directory(step.line, path, user),
+            Action::Run(run) => self.run_cached(number, step, run),
+        })
+    }
+
+    fn run_cached(&mut self, number: usize, step: &Step, run: &Run) -> Result<(), Error> {
+        let key = key::of_run(&self.stack.diff_ids(), run, self.engine.options.epoch);
+        if !self.engine.options.no_cache
+            && let Some(diff_id) = self.cache.get(&key)?
+            // An entry that can't be read is none: the step just runs.
+            && let Ok(diff_id) = diff_id.parse()
+            && let Some(layer) = self.engine.store.get(&diff_id)?
+        {
+            (self.on_event)(Event::StepCached);
+            self.stack.push(layer, None);
+            return Ok(());
+        }
+        let (layer, upper) = self.run(number, step, run)?;
+        self.cache.put(&key, &layer.diff_id().to_string())?;
+        self.stack.push(layer, Some(upper));
+        Ok(())
+    }
+
+    /// Runs a command; its changes become a layer.
+    fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<(Layer, PathBuf), Error> {
+        let tree = self.stack.tree()?;
+        let mut lowers = self.stack.lowers(&tree)?;
+        if self.scratch.is_none() {
+            self.scratch = Some(Scratch::create(&self.engine.state.join("scratch"), self.engine.sandbox)?);
+        }
+        let scratch = self.scratch.as_ref().expect("made above");
+        let id = container_id(scratch, number);
+        let mounts = Mounts::prepare(&self.engine.state.join("cache-mounts"), scratch, &id, run, self.cancel)?;
+        let points = scratch.subdirectory(&format!("{id}-mounts"))?;
+        mountpoints::write(&tree, &mounts.points, &points)?;
+        lowers.insert(0, points);
+
+        let job = Job {
+            lowers,
+            upper: self.upper(&tree, &id)?,
+            args: run.args.clone(),
+            env: self.environment(run),
+            cwd: working_directory(&tree, step.line, &run.cwd)?,
+            user: users::resolve(&tree, &run.user).map_err(|why| Error::User { line: step.line, why })?,
+            network: run.network,
+            mounts: mounts.list.clone(),
+            limits: self.engine.options.limits.clone(),
+        };
+        self.execute(number, step, &id, &job)?;
+        drop(mounts);
+        let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+        let diff = snapshot::read(&job.upper, epoch)?;
+        Ok((self.engine.store.commit(&diff)?, job.upper))
+    }
+
+    /// An empty upper directory: in an overlay it decides what the root directory looks like, so it looks as in `tree`.
+    fn upper(&self, tree: &Tree, id: &str) -> Result<PathBuf, Error> {
+        let scratch = self.scratch.as_ref().expect("made before");
+        let upper = scratch.subdirectory(&format!("{id}-upper"))?;
+        rootfs::write(&Tree::new(tree.node(Tree::ROOT).metadata.clone()), &upper)?;
+        Ok(upper)
+    }
+
+    fn environment(&self, run: &Run) -> Vec<String> {
+        const NAME: &str = "SOURCE_DATE_EPOCH=";
+        let epoch = self.engine.options.epoch.map(|epoch| format!("{NAME}{epoch}"));
+        let given = run.env.iter().any(|variable| variable.starts_with(NAME));
+        run.env.iter().cloned().chain(epoch.filter(|_| !given)).collect()
+    }
+
+    fn execute(&mut self, number: usize, step: &Step, id: &str, job: &Job) -> Result<(), Error> {
+        let scratch = self.scratch.as_ref().expect("made before");
+        let on_event = &mut *self.on_event;
+        on_event(Event::SandboxStarted { id });
+        let mut clip = Clip::new(job.limits.output_bytes);
+        let mut pass = |bytes: &[u8]| on_event(Event::Output(bytes));
+        let outcome =
+            self.engine.sandbox.run(id, job, scratch, self.cancel, &mut |bytes| clip.push(bytes, &mut pass))?;
+        let tail = clip.finish(&mut pass);
+        let limit = |why: String| Error::LimitPassed {
+            step: number,
+            steps: self.total,
+            line: step.line,
+            why,
+            tail: tail.clone(),
+        };
+        match outcome {
+            Outcome::Exited { status: 0, .. } => Ok(()),
+            Outcome::Exited { out_of_memory: true, .. } => Err(limit(format!(
+                "it needed more memory than {}",
+                job.limits
+                    .memory_bytes
+                    .map_or("the host has".to_owned(), |bytes| format!("the {bytes} bytes it may use"))
+            ))),
+            Outcome::Exited { status, .. } => Err(Error::CommandFailed {
+                step: number,
+                steps: self.total,
+                line: step.line,
+                command: job.args.last().cloned().unwrap_or_default(),
+                status,
+                tail,
+            }),
+            Outcome::TimeOver => Err(limit(format!("it ran longer than {} seconds", job.limits.time.as_secs()))),
+            Outcome::DiskFull { used_bytes } => {
+                Err(limit(format!("it wrote {used_bytes} bytes; at most {} are allowed", job.limits.disk_bytes)))
+            }
+            Outcome::Cancelled => Err(Error::Cancelled),
+        }
+    }
+
+    /// The missing directories of a path as a layer.
+    fn make_directory(&mut self, line: u32, path: &str, user: &str) -> Result<(), Error> {
+        let tree = self.stack.tree()?;
+        let refuse = |why: String| Error::WorkingDirectory { line, path: path.to_owned(), why };
+        let found = tree.resolve(path.as_bytes()).map_err(|error| refuse(error.to_string()))?;
+        if let Some(node) = found.node {
+            return if tree.node(node).is_directory() {
+                Ok(())
+            } else {
+                Err(refuse("it is not a directory".to_owned()))
+            };
+        }
+        let User { uid, gid, .. } = users::resolve(&tree, user).map_err(|why| Error::User { line, why })?;
+        let mtime = Timestamp { seconds: self.engine.options.epoch.unwrap_or(0), nanoseconds: 0 };
+        let metadata = Metadata { mode: 0o755, uid, gid, mtime, ..Metadata::default() };
+        let mut diff = Diff::default();
+        let (mut at, mut node) = (Vec::new(), Some(Tree::ROOT));
+        for name in found.path.components() {
+            if !at.is_empty() {
+                at.push(b'/');
+            }
+            at.extend_from_slice(name);
+            node = node.and_then(|directory| tree.lookup(directory, name));
+            match node.map(|node| &tree.node(node).kind) {
+                Some(Kind::Directory(_)) => {}
+                Some(_) => return Err(refuse("a file is in its way".to_owned())),
+                None => {
+                    let path = TreePath::parse(&at).map_err(|error| refuse(error.to_string()))?;
+                    diff.additions.push(Addition::Entry { path, node: Node::directory(metadata.clone()) });
+                }
+            }
+        }
+        let layer = self.engine.store.commit(&diff)?;
+        self.stack.push(layer, None);
+        Ok(())
+    }
+}
+
+/// The working directory without symbolic links, refused where the sandbox mounts something of the host's: a path there
+/// is not the image's (the class of CVE-2024-21626).
+fn working_directory(tree: &Tree, line: u32, path: &str) -> Result<String, Error> {
+    let refuse = |why: String| Error::WorkingDirectory { line, path: path.to_owned(), why };
+    let found = tree.resolve(path.as_bytes()).map_err(|error| refuse(error.to_string()))?;
+    if matches!(found.path.components().next(), Some(b"proc" | b"sys" | b"dev")) {
+        return Err(refuse("it lies in a directory that belongs to the running system; use another".to_owned()));
+    }
+    match found.node {
+        Some(node) if !tree.node(node).is_directory() => Err(refuse("it is not a directory".to_owned())),
+        _ => {
+            String::from_utf8([b"/", found.path.as_bytes()].concat()).map_err(|_| refuse("it is not UTF-8".to_owned()))
+        }
+    }
+}
+
+/// What a command sees mounted, and the locks that go with it.
+#[derive(Debug, Default)]
+struct Mounts {
+    list: Vec<JobMount>,
+    points: Vec<MountPoint>,
+    /// Held while the command runs.
+    _locks: Vec<fs::File>,
+}
+
+impl Mounts {
+    fn prepare(caches: &Path, scratch: &Scratch, id: &str, run: &Run, cancel: &Cancel) -> Result<Self, Error> {
+        let mut mounts = Self::default();
+        for mount in &run.mounts {
+            match mount {
+                RunMount::Tmpfs { target, size_bytes } => {
+                    mounts.list.push(JobMount::Tmpfs { target: target.clone(), size_bytes: *size_bytes });
+                }
+                RunMount::Cache { target, read_only, .. } => {
+                    let source = mounts.cache(caches, scratch, mount, cancel)?;
+                    let (target, read_only) = (target.clone(), *read_only);
+                    mounts.list.push(JobMount::Bind { source, target, read_only });
+                }
+            }
+        }
+        mounts.points.extend(mounts.list.iter().map(|mount| MountPoint::directory(mount.target())));
+        for (number, file) in run.files.iter().enumerate() {
+            let source = scratch.path().join(format!("{id}-file-{number}"));
+            let write = fs::write(&source, &file.content).and_then(|()| set_mode(&source, file.mode));
+            write.map_err(|error| Error::Scratch { path: source.clone(), source: error })?;
+            mounts.points.push(MountPoint::file(&file.path));
+            mounts.list.push(JobMount::Bind { source, target: file.path.clone(), read_only: true });
+        }
+        Ok(mounts)
+    }
+
+    /// The directory of a cache mount, made with mode and owner when it is new, locked as asked.
+    fn cache(&mut self, caches: &Path, scratch: &Scratch, mount: &RunMount, cancel: &Cancel) -> Result<PathBuf, Error> {
+        let RunMount::Cache { id, sharing, mode, uid, gid, .. } = mount else { unreachable!("asked for caches alone") };
+        let name = chain(&["cache mount", id]);
+        let failed = |source| Error::Scratch { path: caches.to_owned(), source };
+        fs::create_dir_all(caches).map_err(failed)?;
+        let place = match lock_cache(&caches.join(format!("{name}.lock")), *sharing, cancel)? {
+            Some(lock) => {
+                self._locks.push(lock);
+                caches.join(&name)
+            }
+            None => scratch.path().join(&name),
+        };
+        if !place.exists() {
+            let owner = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+            let made = fs::create_dir(&place).and_then(|()| Ok(rustix::fs::chown(&place, owner.0, owner.1)?));
+            made.and_then(|()| set_mode(&place, *mode)).map_err(failed)?;
+        }
+        Ok(place)
+    }
+}
+
+/// The lock of a cache mount; `None` when it is private and somebody else has it. Waits where it is to be waited.
+fn lock_cache(path: &Path, sharing: Sharing, cancel: &Cancel) -> Result<Option<fs::File>, Error> {
+    use rustix::fs::{FlockOperation, flock};
+    let failed = |source| Error::Scratch { path: path.to_owned(), source };
+    let file = fs::File::create(path).map_err(failed)?;
+    let operation = match sharing {
+        Sharing::Shared => FlockOperation::NonBlockingLockShared,
+        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+    };
+    loop {
+        match flock(&file, operation) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) if sharing == Sharing::Private => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) if cancel.is_cancelled() => return Err(Error::Cancelled),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    let mode = RawMode::try_from(mode & 0o7777).expect("twelve bits");
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
+}
+
+/// A name for the container of a step: no two builds at work share one.
+fn container_id(scratch: &Scratch, number: usize) -> String {
+    chain(&[&scratch.path().to_string_lossy(), &number.to_string()])[..12].to_owned()
+}
+
+/// A SHA-256 over length-prefixed texts, in hexadecimal.
+fn chain(texts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(u64::try_from(text.len()).expect("usize fits in u64").to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! The loop over steps with a scripted sandbox, and a small suite with the real runtime. Root is needed: root
+//! directories have owners, layers have whiteouts. Without root each test says so and stops.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fstree::{Addition, Content, Diff, Kind, Metadata, Node, Removal, Timestamp, TreePath};
+use ocilayers::{Layer, Store};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::*;
+use crate::plan::{InlineFile, Network};
+use crate::sandbox::OciRuntime;
+
+/// A sandbox that does to the upper directory what the command's last argument asks for, and remembers the jobs.
+#[derive(Debug, Default)]
+struct Scripted {
+    jobs: RefCell<Vec<Job>>,
+}
+
+impl Sandbox for Scripted {
+    fn run(
+        &self,
+        _id: &str,
+        job: &Job,
+        _scratch: &Scratch,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, Error> {
+        self.jobs.borrow_mut().push(job.clone());
+        let script = job.args.last().cloned().unwrap_or_default();
+        let (verb, rest) = script.split_once(' ').unwrap_or((&script, ""));
+        match verb {
+            "write" => fs::write(job.upper.join(rest), rest).unwrap(),
+            "remove" => mknodat(CWD, job.upper.join(rest), FileType::CharacterDevice, Mode::empty(), 0).unwrap(),
+            "print" => output(rest.as_bytes()),
+            "exit" => return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }),
+            "oom" => return Ok(Outcome::Exited { status: 137, out_of_memory: true }),
+            "cancel" => {
+                cancel.cancel();
+                return Ok(Outcome::Cancelled);
+            }
+            _ => unreachable!("no such script: {script}"),
+        }
+        Ok(Outcome::Exited { status: 0, out_of_memory: false })
+    }
+
+    fn sweep(&self, _scratch: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// A state folder with a store and a base of a few files.
+struct World {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl World {
+    /// `None`, said loudly, without root.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("DRYDOCK_REQUIRE_ALL").is_none(), "this test needs root");
+            eprintln!("SKIPPED: this test needs root");
+            return None;
+        }
+        let dir = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
+        let store = Store::open(&dir.path().join("layers"), ocilayers::Limits::default()).unwrap();
+        Some(Self { dir, store })
+    }
+
+    fn base(&self) -> Vec<Layer> {
+        let mut diff = Diff::default();
+        for (path, text) in [("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:7:8::/:/bin/sh\n"), ("old", "old")] {
+            let source = diff.sources.add(std::sync::Arc::new(text.as_bytes().to_vec()));
+            let kind = Kind::File(Content::stored(source, 0, u64::try_from(text.len()).unwrap()));
+            let node = Node { metadata: Metadata { mode: 0o644, ..Metadata::default() }, kind };
+            diff.additions.push(Addition::Entry { path: TreePath::parse(path.as_bytes()).unwrap(), node });
+        }
+        vec![self.store.commit(&diff).unwrap()]
+    }
+
+    fn build(
+        &self,
+        sandbox: &dyn Sandbox,
+        actions: &[Action],
+        options: Options,
+    ) -> (Result<Built, Error>, Vec<String>) {
+        let engine = Engine { store: &self.store, sandbox, state: self.dir.path(), options };
+        let steps = actions.iter().zip(1..).map(|(action, line)| Step::for_test(line, action.clone())).collect();
+        let mut events = Vec::new();
+        let plan = Plan::for_test(steps);
+        let built = engine.build(&plan, self.base(), &Cancel::default(), &mut |event| {
+            events.push(match event {
+                Event::StepFinished { .. } => "done".to_owned(),
+                Event::SandboxStarted { .. } => "run".to_owned(),
+                Event::StepCached => "cached".to_owned(),
+                Event::Output(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Event::StepStarted { number, total, .. } => format!("{number}/{total}"),
+            });
+        });
+        let scratch = self.dir.path().join("scratch");
+        let left = fs::read_dir(&scratch).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "no scratch folder stays");
+        (built, events)
+    }
+
+    fn files(&self, built: &Built) -> BTreeMap<PathBuf, String> {
+        let tree = ocilayers::flatten(&built.layers, &ocilayers::Limits::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        rootfs::write(&tree, dir.path()).unwrap();
+        let mut files = BTreeMap::new();
+        let mut pending = vec![dir.path().to_owned()];
+        while let Some(path) = pending.pop() {
+            let name = path.strip_prefix(dir.path()).unwrap().to_owned();
+            if path.is_dir() {
+                pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                files.insert(name, "/".to_owned());
+            } else {
+                files.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+        files
+    }
+}
+
+fn run(script: &str) -> Action {
+    Action::Run(Run {
+        args: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        env: vec!["PATH=/bin".to_owned()],
+        cwd: "/".to_owned(),
+        user: String::new(),
+        network: Network::None,
+        mounts: vec![],
+        files: vec![],
+    })
+}
+
+#[test]
+fn steps_become_layers_and_are_found_again() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    let steps = [run("write new"), run("remove old"), run("print hello")];
+    let (built, events) = world.build(&sandbox, &steps, Options::default());
+    let built = built.unwrap();
+    assert_eq!(events, ["1/3", "run", "done", "2/3", "run", "done", "3/3", "run", "hello", "done"]);
+    let files = world.files(&built);
+    assert_eq!(files.get(Path::new("new")).map(String::as_str), Some("new"));
+    assert!(!files.contains_key(Path::new("old")));
+    assert_eq!(files.get(Path::new("")).map(String::as_str), Some("/"));
+
+    let (again, events) = world.build(&sandbox, &steps, Options::default());
+    assert_eq!(events, ["1/3", "cached", "done", "2/3", "cached", "done", "3/3", "cached", "done"]);
+    let ids = |built: &Built| built.layers.iter().map(|layer| *layer.diff_id()).collect::<Vec<_>>();
+    assert_eq!(ids(&built), ids(&again.unwrap()));
+    let (_, events) = world.build(&sandbox, &steps, Options { no_cache: true, ..Options::default() });
+    assert_eq!(events.iter().filter(|event| *event == "run").count(), 3);
+
+    // A new last step stands on cached ones: its root directory is written out anew, and holds what they made.
+    let steps = [run("write new"), run("write newer")];
+    let (built, events) = world.build(&sandbox, &steps, Options::default());
+    assert_eq!(events, ["1/2", "cached", "done", "2/2", "run", "done"]);
+    let files = world.files(&built.unwrap());
+    assert!(["new", "newer", "old"].iter().all(|name| files.contains_key(Path::new(name))));
+}
+
+#[test]
+fn failures_name_their_step_and_show_the_last_output() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    let (failed, _) = world.build(&sandbox, &[run("write a"), run("exit 3")], Options::default());
+    let error = failed.unwrap_err();
+    assert!(matches!(&error, Error::CommandFailed { step: 2, steps: 2, line: 2, status: 3, .. }), "{error}");
+    let (failed, _) = world.build(&sandbox, &[run("oom")], Options::default());
+    assert!(matches!(failed.unwrap_err(), Error::LimitPassed { why, .. } if why.contains("memory")));
+    let (failed, _) = world.build(&sandbox, &[run("cancel")], Options::default());
+    assert!(matches!(failed.unwrap_err(), Error::Cancelled));
+}
+
+#[test]
+fn working_directories_are_made_once_and_owned_by_the_user() {
+    let Some(world) = World::new() else { return };
+    let make = |path: &str, user: &str| Action::MakeDirectory { path: path.to_owned(), user: user.to_owned() };
+    let sandbox = Scripted::default();
+    let (built, _) =
+        world.build(&sandbox, &[make("/srv/app", "app"), make("/srv/app", ""), make("/", "")], Options::default());
+    let built = built.unwrap();
+    assert_eq!(built.layers.len(), 2, "an existing directory makes no layer");
+    let tree = ocilayers::flatten(&built.layers, &ocilayers::Limits::default()).unwrap();
+    let app = tree.resolve(b"srv/app").unwrap().node.unwrap();
+    assert_eq!((tree.node(app).metadata.uid, tree.node(app).metadata.gid, tree.node(app).metadata.mode), (7, 8, 0o755));
+    let (failed, _) = world.build(&sandbox, &[make("/old/x", "")], Options::default());
+    assert!(matches!(failed.unwrap_err(), Error::WorkingDirectory { line: 1, .. }));
+}
+
+#[test]
+fn directories_of_the_running_system_are_no_working_directories() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    for path in ["/proc/self/fd/8", "/sys", "/dev/../proc"] {
+        let Action::Run(mut inside) = run("print x") else { unreachable!("made as a run") };
+        inside.cwd = path.to_owned();
+        let (failed, _) = world.build(&sandbox, &[Action::Run(inside)], Options::default());
+        assert!(matches!(failed.unwrap_err(), Error::WorkingDirectory { .. }), "{path}");
+    }
+    assert!(sandbox.jobs.borrow().is_empty());
+}
+
+#[test]
+fn no_file_is_younger_than_the_epoch() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    let options = Options { epoch: Some(1_000_000_000), ..Options::default() };
+    let (built, _) = world.build(&sandbox, &[run("write new")], options);
+    let tree = ocilayers::flatten(&built.unwrap().layers, &ocilayers::Limits::default()).unwrap();
+    let new = tree.resolve(b"new").unwrap().node.unwrap();
+    assert_eq!(tree.node(new).metadata.mtime, Timestamp { seconds: 1_000_000_000, nanoseconds: 0 });
+    assert!(sandbox.jobs.borrow()[0].env.contains(&"SOURCE_DATE_EPOCH=1000000000".to_owned()));
+}
+
+/// A base that can run commands: a static busybox.
+fn busybox(world: &World) -> Option<Vec<Layer>> {
+    let Ok(bytes) = fs::read("/bin/busybox") else {
+        assert!(std::env::var_os("DRYDOCK_REQUIRE_ALL").is_none(), "this test needs busybox-static");
+        eprintln!("SKIPPED: this test needs busybox-static");
+        return None;
+    };
+    let mut diff = Diff::default();
+    let len = u64::try_from(bytes.len()).unwrap();
+    let source = diff.sources.add(std::sync::Arc::new(bytes));
+    let metadata = Metadata { mode: 0o755, ..Metadata::default() };
+    let mut add = |path: &str, kind: Kind| {
+        let node = Node { metadata: metadata.clone(), kind };
+        diff.additions.push(Addition::Entry { path: TreePath::parse(path.as_bytes()).unwrap(), node });
+    };
+    add("bin/busybox", Kind::File(Content::stored(source, 0, len)));
+    for applet in
+        ["sh", "cat", "id", "ls", "mkdir", "rm", "ln", "echo", "pwd", "mount", "env", "stat", "touch", "mknod"]
+    {
+        add(&format!("bin/{applet}"), Kind::Symlink((*b"busybox").into()));
+    }
+    add("tmp", Kind::Directory(Default::default()));
+    Some(vec![world.store.commit(&diff).unwrap()])
+}
+
+#[test]
+fn the_real_runtime_isolates_and_leaves_only_what_the_command_changed() {
+    let Some(world) = World::new() else { return };
+    let Some(base) = busybox(&world) else { return };
+    let runtime = OciRuntime::find(&world.dir.path().join("scratch")).unwrap();
+    let script = "set -e; cat /script; pwd; id -u; cat /etc/hosts >/dev/null; [ -e /proc/self ]; echo x >/tmp/f; rm /bin/mount; \
+                  mkdir -p /a/b; ln /tmp/f /a/g; touch /cache/c; [ ! -e /sys/kernel/debug/x ]; ! mknod /tmp/dev b 8 0; ls /mem";
+    let Action::Run(mut step) = run(script) else { unreachable!("made as a run") };
+    step.cwd = "/tmp".to_owned();
+    step.files = vec![InlineFile { path: "/script".to_owned(), content: "hello\n".to_owned(), mode: 0o755 }];
+    let cache = RunMount::Cache {
+        id: "c".to_owned(),
+        target: "/cache".to_owned(),
+        sharing: Sharing::Locked,
+        read_only: false,
+        mode: 0o700,
+        uid: 0,
+        gid: 0,
+    };
+    step.mounts = vec![cache, RunMount::Tmpfs { target: "/mem".to_owned(), size_bytes: Some(1 << 20) }];
+    let engine =
+        Engine { store: &world.store, sandbox: &runtime, state: world.dir.path(), options: Options::default() };
+    let mut said = Vec::new();
+    let plan = Plan::for_test(vec![Step::for_test(1, Action::Run(step))]);
+    let built = engine.build(&plan, base, &Cancel::default(), &mut |event| {
+        if let Event::Output(bytes) = event {
+            said.extend_from_slice(bytes);
+        }
+    });
+    let said = String::from_utf8(said).unwrap();
+    let built = built.unwrap_or_else(|error| panic!("{error:?}\n{said}"));
+    assert!(said.starts_with("hello\n/tmp\n0\n"), "{said}");
+    let diff: Vec<String> = {
+        let before = fstree::dump(&ocilayers::flatten(&built.layers[..1], &ocilayers::Limits::default()).unwrap());
+        let after = fstree::dump(&ocilayers::flatten(&built.layers, &ocilayers::Limits::default()).unwrap());
+        let paths = |text: &str| {
+            text.lines()
+                .map(|line| line.split(' ').nth(if line.starts_with('h') { 1 } else { 6 }).unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (paths(&before), paths(&after));
+        let gone = before.iter().filter(|path| !after.contains(path)).map(|path| format!("-{path}"));
+        let new = after.iter().filter(|path| !before.contains(path)).map(|path| format!("+{path}"));
+        gone.chain(new).collect()
+    };
+    // Nothing of /proc, /etc/hosts, /cache, /mem or /script.
+    assert_eq!(diff, ["-bin/mount", "+a", "+a/b", "+a/g", "+tmp/f"]);
+}
+
+#[test]
+fn a_removal_with_a_marked_name_is_said_where_it_cannot_be_kept() {
+    let Some(world) = World::new() else { return };
+    let long = "n".repeat(253);
+    let removals = vec![Removal::Path(TreePath::parse(long.as_bytes()).unwrap())];
+    let error = world.store.commit(&Diff { removals, ..Diff::default() }).unwrap_err();
+    assert!(error.to_string().contains("too long"), "{error}");
+}

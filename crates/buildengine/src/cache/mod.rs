@@ -1,0 +1,4 @@
+//! The step cache: what a RUN step changed, found again by everything that could have changed it.
+
+pub(crate) mod key;
+pub(crate) mod store;

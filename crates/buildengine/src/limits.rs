@@ -1,0 +1,32 @@
+//! What one RUN step may use.
+
+use std::time::Duration;
+
+/// Caps of one RUN step. Every one of them ends the step with an error that names it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Wall time. Default: one hour.
+    pub time: Duration,
+    /// Processes and threads at one moment (cgroup `pids`). Default: 4,096.
+    pub pids: u32,
+    /// Memory in bytes (cgroup `memory`), or `None` for what the host has. Default: `None`.
+    pub memory_bytes: Option<u64>,
+    /// Bytes that the step may add to the disk. Looked at about once a second, so a fast writer can pass it by what it
+    /// writes in that time. Default: 16 GiB.
+    pub disk_bytes: u64,
+    /// Bytes of output passed on; what comes after is counted, and its last part kept. Default: 16 MiB.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(3_600),
+            pids: 4_096,
+            memory_bytes: None,
+            disk_bytes: 16 << 30,
+            output_bytes: 16 << 20,
+        }
+    }
+}

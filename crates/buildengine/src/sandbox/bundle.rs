@@ -1,0 +1,238 @@
+//! The OCI bundle of one command: `config.json` (OCI runtime specification, config.md and config-linux.md).
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Job, JobMount};
+use crate::error::Error;
+use crate::plan::Network;
+
+/// What root may do inside: enough for package managers, nothing that reaches the host. Docker's default without
+/// NET_RAW, MKNOD and AUDIT_WRITE.
+const CAPABILITIES: [&str; 11] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+/// Parts of /proc and /sys that tell of the host.
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+/// Parts of /proc that would change the host.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// The name of the machine that commands see: one for all, so that it can't make two builds differ.
+const HOSTNAME: &str = "drydock";
+
+/// Which parts of the isolation this host can do.
+#[derive(Clone, Debug)]
+pub(crate) struct Isolation {
+    /// Memory and process limits.
+    pub(crate) cgroups: bool,
+}
+
+impl Isolation {
+    /// All of it.
+    pub(crate) fn full() -> Self {
+        Self { cgroups: true }
+    }
+}
+
+/// Writes the bundle of `job` into `dir`: config.json and the files of the network.
+pub(crate) fn write(
+    dir: &Path,
+    rootfs: &Path,
+    id: &str,
+    job: &Job,
+    isolation: &Isolation,
+    cgroup: &str,
+) -> Result<(), Error> {
+    let put = |name: &str, bytes: &[u8]| {
+        let path = dir.join(name);
+        fs::write(&path, bytes).map_err(|source| Error::Scratch { path, source })
+    };
+    put("hosts", format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n").as_bytes())?;
+    // Without a network there is nobody to ask; without the host's file the answer of the C library is the same.
+    put("resolv.conf", &fs::read("/etc/resolv.conf").unwrap_or_default())?;
+    let config = config(dir, rootfs, id, job, isolation, cgroup);
+    put("config.json", &serde_json::to_vec_pretty(&config).expect("JSON values have string keys"))
+}
+
+fn config(dir: &Path, rootfs: &Path, id: &str, job: &Job, isolation: &Isolation, cgroup: &str) -> Value {
+    // A user other than root has no capability of its own: programs with file capabilities still get theirs.
+    let own: &[&str] = if job.user.uid == 0 { &CAPABILITIES } else { &[] };
+    let mut linux = json!({
+        "namespaces": namespaces(job.network),
+        "maskedPaths": MASKED,
+        "readonlyPaths": READ_ONLY,
+        "seccomp": seccomp(),
+    });
+    if isolation.cgroups {
+        linux["cgroupsPath"] = json!(cgroup);
+        linux["resources"] = resources(job);
+    }
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": HOSTNAME,
+        "annotations": { "drydock.id": id },
+        "root": { "path": rootfs, "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": job.user.uid, "gid": job.user.gid, "additionalGids": job.user.additional_gids, "umask": 0o022 },
+            "args": job.args,
+            "env": job.env,
+            "cwd": job.cwd,
+            "capabilities": { "bounding": CAPABILITIES, "effective": own, "permitted": own, "inheritable": [], "ambient": [] },
+            "rlimits": [{ "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
+        },
+        "mounts": mounts(dir, job),
+        "linux": linux,
+    })
+}
+
+fn namespaces(network: Network) -> Value {
+    let mut types = vec!["pid", "ipc", "uts", "mount"];
+    if network == Network::None {
+        types.push("network");
+    }
+    types.into_iter().map(|kind| json!({ "type": kind })).collect()
+}
+
+fn resources(job: &Job) -> Value {
+    let mut resources =
+        json!({ "pids": { "limit": job.limits.pids }, "devices": [{ "allow": false, "access": "rwm" }] });
+    if let Some(bytes) = job.limits.memory_bytes {
+        resources["memory"] = json!({ "limit": bytes, "swap": bytes });
+    }
+    resources
+}
+
+fn mounts(dir: &Path, job: &Job) -> Vec<Value> {
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
+    let bind = |source: &Path, target: &str, read_only: bool| {
+        let access = if read_only { "ro" } else { "rw" };
+        json!({ "destination": target, "type": "bind", "source": source, "options": ["rbind", access, "nosuid", "nodev"] })
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ];
+    for name in super::mountpoints::ETC_FILES {
+        mounts.push(bind(&dir.join(name), &format!("/etc/{name}"), true));
+    }
+    for extra in &job.mounts {
+        mounts.push(match extra {
+            JobMount::Bind { source, target, read_only } => bind(source, target, *read_only),
+            JobMount::Tmpfs { target, size_bytes } => {
+                let size = size_bytes.map(|bytes| format!("size={bytes}"));
+                let options: Vec<&str> = ["nosuid", "nodev", "mode=1777"].into_iter().chain(size.as_deref()).collect();
+                mount(target, "tmpfs", &options)
+            }
+        });
+    }
+    mounts
+}
+
+/// The system calls a command may make, as data beside this file.
+fn seccomp() -> Value {
+    let mut profile: Value =
+        serde_json::from_str(include_str!("seccomp.json")).expect("seccomp.json is JSON: a test reads it");
+    profile["architectures"] = match std::env::consts::ARCH {
+        "x86_64" => json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]),
+        "aarch64" => json!(["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]),
+        // The runtime then allows the native one alone.
+        _ => json!([]),
+    };
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::sandbox::User;
+
+    fn job() -> Job {
+        Job {
+            lowers: vec![],
+            upper: "/scratch/upper".into(),
+            args: vec!["/bin/sh".to_owned(), "-c".to_owned(), "true".to_owned()],
+            env: vec!["PATH=/bin".to_owned()],
+            cwd: "/".to_owned(),
+            user: User::default(),
+            network: Network::None,
+            mounts: vec![JobMount::Tmpfs { target: "/t".to_owned(), size_bytes: Some(4096) }],
+            limits: Limits { memory_bytes: Some(1 << 30), ..Limits::default() },
+        }
+    }
+
+    fn config_of(job: &Job) -> Value {
+        config(Path::new("/scratch"), Path::new("/scratch/merged"), "x", job, &Isolation::full(), "/drydock/x")
+    }
+
+    #[test]
+    fn the_schema_of_the_specification_reads_it() {
+        let spec: oci_spec::runtime::Spec = serde_json::from_value(config_of(&job())).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!(process.args().as_ref().unwrap()[2], "true");
+        let linux = spec.linux().as_ref().unwrap();
+        assert_eq!(linux.resources().as_ref().unwrap().pids().as_ref().unwrap().limit(), 4_096);
+        assert!(linux.seccomp().is_some());
+        assert!(linux.namespaces().as_ref().unwrap().iter().any(|n| n.typ() == oci_spec::runtime::LinuxNamespaceType::Network));
+    }
+
+    #[test]
+    fn dangerous_system_calls_are_not_on_the_list() {
+        let spec: oci_spec::runtime::Spec = serde_json::from_value(config_of(&job())).unwrap();
+        let linux = spec.linux().as_ref().unwrap();
+        let seccomp = linux.seccomp().as_ref().unwrap();
+        let allowed: Vec<&String> = seccomp.syscalls().as_ref().unwrap().iter().flat_map(|rule| rule.names()).collect();
+        for name in ["mount", "bpf", "kexec_load", "init_module", "open_by_handle_at", "userfaultfd", "keyctl", "setns"]
+        {
+            assert!(!allowed.iter().any(|allowed| *allowed == name), "{name}");
+        }
+        for name in ["openat", "execve", "clone", "chroot", "rename"] {
+            assert!(allowed.iter().any(|allowed| *allowed == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_user_other_than_root_has_no_capabilities_of_its_own() {
+        let mut job = job();
+        job.user.uid = 1000;
+        let config = config_of(&job);
+        assert_eq!(config["process"]["capabilities"]["effective"], json!([]));
+        assert_ne!(config["process"]["capabilities"]["bounding"], json!([]));
+    }
+
+    #[test]
+    fn the_host_network_is_the_absence_of_a_namespace() {
+        let mut job = job();
+        job.network = Network::Host;
+        let config = config_of(&job);
+        assert!(!config["linux"]["namespaces"].to_string().contains("network"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Where commands of a Dockerfile run. Only this part of Drydock mounts file systems and starts processes.
+//!
+//! ```text
+//!   lowers (rootfs.rs: the tree so far as a directory; uppers of earlier steps; mount points)
+//!      │ overlay
+//!   merged ──▶ bundle.rs: config.json ──▶ runtime.rs: runc, runsc, ... by path
+//!      │
+//!   upper  ──▶ snapshot.rs: the layer of the step
+//! ```
+
+pub(crate) mod bundle;
+pub(crate) mod mountpoints;
+pub(crate) mod overlay;
+pub(crate) mod rootfs;
+pub(crate) mod runtime;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::plan::Network;
+use crate::scratch::Scratch;
+
+pub use runtime::{Capability, OciRuntime, Probe};
+
+/// A command to run and everything around it, resolved: no names to look up, no symbolic links to follow.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The directories of the root file system, uppermost first.
+    pub lowers: Vec<PathBuf>,
+    /// Where what the command changes is kept.
+    pub upper: PathBuf,
+    /// Command and arguments; at least one.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory: absolute, a directory, without symbolic links.
+    pub cwd: String,
+    /// User and groups.
+    pub user: User,
+    /// Network of the command.
+    pub network: Network,
+    /// Host directories and memory file systems seen by the command alone.
+    pub mounts: Vec<JobMount>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A numeric user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// First group.
+    pub gid: u32,
+    /// Further groups.
+    pub additional_gids: Vec<u32>,
+}
+
+/// Something mounted for one command that does not become part of the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobMount {
+    /// A host directory or file.
+    Bind {
+        /// On the host.
+        source: PathBuf,
+        /// In the sandbox: absolute.
+        target: String,
+        /// Not writable.
+        read_only: bool,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// In the sandbox: absolute.
+        target: String,
+        /// Its size in bytes, or `None` for the default of the kernel.
+        size_bytes: Option<u64>,
+    },
+}
+
+impl JobMount {
+    /// Where it appears in the sandbox.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// By itself.
+    Exited {
+        /// Exit status; 128 + n for signal n.
+        status: i32,
+        /// Whether the kernel killed a process of it for lack of memory.
+        out_of_memory: bool,
+    },
+    /// Killed: [`Limits::time`] was over.
+    TimeOver,
+    /// Killed: [`Limits::disk_bytes`] was passed.
+    DiskFull {
+        /// What it used when it was seen, in bytes.
+        used_bytes: u64,
+    },
+    /// Killed: the build was cancelled.
+    Cancelled,
+}
+
+/// Runs commands over a root file system made of layers.
+pub trait Sandbox: Debug {
+    /// Runs `job` under the name `id`, keeps everything it needs in `scratch`, and hands output to `output` as it comes.
+    /// When it returns, no process and no mount of the job is left.
+    ///
+    /// # Errors
+    /// The sandbox could not be made or taken down. A failing command is an [`Outcome`], not an error.
+    fn run(
+        &self,
+        id: &str,
+        job: &Job,
+        scratch: &Scratch,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, Error>;
+
+    /// Ends what a build that died may have left under `scratch`: containers, then mounts.
+    ///
+    /// # Errors
+    /// Something of it can't be ended.
+    fn sweep(&self, scratch: &Path) -> Result<(), Error>;
+}
