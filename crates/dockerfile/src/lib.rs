@@ -3,13 +3,21 @@
 
 pub mod ast;
 mod code;
+pub mod config;
+mod csv;
 pub mod diagnostic;
+pub mod duration;
 pub mod env;
 pub mod expand;
 mod goformat;
 pub mod instruction;
 pub mod limits;
+pub mod mount;
 pub mod pattern;
+pub mod platform;
+pub mod ports;
+pub mod reference;
+pub mod signal;
 pub mod source;
 pub mod span;
 mod word;
