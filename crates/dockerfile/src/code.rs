@@ -535,6 +535,158 @@ codes! {
             good: "EXPOSE 80 443",
         }
     }
+    Lint Warning {
+        StageNameCasing "StageNameCasing" "a stage name has capitals" {
+            what: "The name after `AS` is not in lower case.",
+            why: "Stage names are folded to lower case, so the capitals mean nothing and mislead.",
+            bad: "FROM debian:12 AS Build",
+            good: "FROM debian:12 AS build",
+        }
+        FromAsCasing "FromAsCasing" "FROM and AS differ in case" {
+            what: "`FROM` and `AS` are written in different case.",
+            why: "One case for keywords reads better.",
+            bad: "FROM debian:12 as build",
+            good: "FROM debian:12 AS build",
+        }
+        NoEmptyContinuation "NoEmptyContinuation" "a blank line in a continued instruction" {
+            what: "A line after a continuation character is blank.",
+            why: "The blank line does not end the instruction, and will become an error.",
+            bad: "RUN make \\\n\n    install",
+            good: "RUN make \\\n    install",
+        }
+        ConsistentInstructionCasing "ConsistentInstructionCasing" "keywords differ in case" {
+            what: "A keyword is not in the case that most keywords of the file are in.",
+            why: "One case for keywords reads better.",
+            bad: "FROM debian:12\nRUN make\nrun make install",
+            good: "FROM debian:12\nRUN make\nRUN make install",
+        }
+        DuplicateStageName "DuplicateStageName" "two stages have one name" {
+            what: "A stage has the name of an earlier one.",
+            why: "The later stage hides the earlier, so a reference may mean another stage than it seems.",
+            bad: "FROM debian:12 AS build\nFROM debian:12 AS build",
+            good: "FROM debian:12 AS build\nFROM debian:12 AS test",
+        }
+        ReservedStageName "ReservedStageName" "a stage has a reserved name" {
+            what: "A stage is called `context` or `scratch`.",
+            why: "Both mean something else where a stage can be named.",
+            bad: "FROM debian:12 AS scratch",
+            good: "FROM debian:12 AS build",
+        }
+        JSONArgsRecommended "JSONArgsRecommended" "a shell form that keeps signals from the program" {
+            what: "`CMD` or `ENTRYPOINT` is in shell form.",
+            why: "A shell is then the first process; it does not pass on signals, so the program is killed rather than stopped.",
+            bad: "CMD serve --port 80",
+            good: "CMD [\"serve\", \"--port\", \"80\"]",
+        }
+        MaintainerDeprecated "MaintainerDeprecated" "MAINTAINER is deprecated" {
+            what: "`MAINTAINER` has been replaced by a label.",
+            why: "Labels are shown by every tool; the author field hardly by any.",
+            bad: "MAINTAINER me@example.com",
+            good: "LABEL org.opencontainers.image.authors=\"me@example.com\"",
+        }
+        UndefinedArgInFrom "UndefinedArgInFrom" "FROM names an undeclared variable" {
+            what: "`FROM` uses a variable that no `ARG` before the first `FROM` declares.",
+            why: "It is empty, so the image is another one than it seems.",
+            bad: "FROM debian:${TAG}",
+            good: "ARG TAG=12\nFROM debian:${TAG}",
+        }
+        WorkdirRelativePath "WorkdirRelativePath" "a relative working directory" {
+            what: "The first `WORKDIR` of a stage is relative.",
+            why: "It depends on the working directory of the base image, which may change.",
+            bad: "WORKDIR app",
+            good: "WORKDIR /app",
+        }
+        UndefinedVar "UndefinedVar" "a variable that nothing sets" {
+            what: "An instruction uses a variable that no `ARG` or `ENV` before it sets.",
+            why: "It is replaced by nothing.",
+            bad: "WORKDIR /srv/$NAM",
+            good: "ARG NAME=app\nWORKDIR /srv/$NAME",
+        }
+        MultipleInstructionsDisallowed "MultipleInstructionsDisallowed" "an instruction without effect" {
+            what: "A stage has more than one `CMD`, `ENTRYPOINT` or `HEALTHCHECK`.",
+            why: "Only the last one counts.",
+            bad: "CMD [\"a\"]\nCMD [\"b\"]",
+            good: "CMD [\"b\"]",
+        }
+        LegacyKeyValueFormat "LegacyKeyValueFormat" "a pair without `=`" {
+            what: "`ENV` or `LABEL` separates key and value by a blank.",
+            why: "The form takes one pair only and treats blanks and quotes in its own way.",
+            bad: "ENV NAME value",
+            good: "ENV NAME=value",
+        }
+        InvalidBaseImagePlatform "InvalidBaseImagePlatform" "the base image is for another platform" {
+            what: "The base image's operating system or processor is not the one that is built for.",
+            why: "Its programs will not run.",
+            bad: "FROM --platform=linux/arm64 debian:12",
+            good: "FROM debian:12",
+        }
+        RedundantTargetPlatform "RedundantTargetPlatform" "a platform that is the default" {
+            what: "`FROM --platform=$TARGETPLATFORM` says what holds anyway.",
+            why: "It only adds noise.",
+            bad: "FROM --platform=$TARGETPLATFORM debian:12",
+            good: "FROM debian:12",
+        }
+        SecretsUsedInArgOrEnv "SecretsUsedInArgOrEnv" "a variable that sounds like a secret" {
+            what: "The name of an `ARG` or `ENV` sounds like a password, key or token.",
+            why: "The value stays readable in the image's configuration or history.",
+            bad: "ENV API_TOKEN=abc",
+            good: "RUN --mount=type=secret,id=api_token make",
+        }
+        InvalidDefaultArgInFrom "InvalidDefaultArgInFrom" "the defaults give no valid image" {
+            what: "With the defaults of the `ARG`s, the reference in `FROM` is empty or not valid.",
+            why: "The file cannot be built without arguments.",
+            bad: "ARG TAG\nFROM debian:${TAG}",
+            good: "ARG TAG=12\nFROM debian:${TAG}",
+        }
+        FromPlatformFlagConstDisallowed "FromPlatformFlagConstDisallowed" "a constant platform" {
+            what: "`FROM --platform` has a constant value.",
+            why: "The stage cannot be built for another platform.",
+            bad: "FROM --platform=linux/amd64 debian:12",
+            good: "FROM --platform=$BUILDPLATFORM debian:12",
+        }
+        CopyIgnoredFile "CopyIgnoredFile" "a source that .dockerignore excludes" {
+            what: "`COPY` or `ADD` names a file that `.dockerignore` keeps out of the build context.",
+            why: "The file is not there when the build looks for it.",
+            bad: "COPY tmp/a.txt /a.txt",
+            good: "COPY data/a.txt /a.txt",
+        }
+        InvalidDefinitionDescription "InvalidDefinitionDescription" "a comment that is no description" {
+            what: "The comment above a stage or an `ARG` does not begin with its name.",
+            why: "Tools show such a comment as the description.",
+            bad: "# the compiler\nFROM gcc AS build",
+            good: "# build the compiler\nFROM gcc AS build",
+        }
+        ExposeProtoCasing "ExposeProtoCasing" "a protocol in capitals" {
+            what: "The protocol in `EXPOSE` is not in lower case.",
+            why: "It is folded to lower case.",
+            bad: "EXPOSE 80/TCP",
+            good: "EXPOSE 80/tcp",
+        }
+        ExposeInvalidFormat "ExposeInvalidFormat" "an address or host port in EXPOSE" {
+            what: "`EXPOSE` has an address or a host port.",
+            why: "Only the container's port means anything here; the rest will become an error.",
+            bad: "EXPOSE 127.0.0.1:8080:80",
+            good: "EXPOSE 80",
+        }
+        AptUpdateSeparate "apt-update-separate" "packages installed from old lists" {
+            what: "`apt-get install` has no `apt-get update` before it in the same `RUN`.",
+            why: "The lists come from an earlier, cached step or are missing, so packages are old or not found.",
+            bad: "RUN apt-get update\nRUN apt-get install -y git",
+            good: "RUN apt-get update && apt-get install -y git",
+        }
+        AptMissingYes "apt-missing-yes" "apt-get will ask" {
+            what: "`apt-get` is called without `-y`.",
+            why: "It waits for an answer that a build cannot give, and stops.",
+            bad: "RUN apt-get update && apt-get install git",
+            good: "RUN apt-get update && apt-get install -y git",
+        }
+        AptListsLeft "apt-lists-left" "package lists stay in the image" {
+            what: "A `RUN` with `apt-get update` does not remove the lists it downloaded.",
+            why: "They take tens of megabytes and are out of date when the image is used.",
+            bad: "RUN apt-get update && apt-get install -y git",
+            good: "RUN apt-get update && apt-get install -y git \\\n    && rm -rf /var/lib/apt/lists/*",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod pattern;
 pub mod platform;
 pub mod ports;
 pub mod reference;
+pub mod rules;
 pub mod signal;
 pub mod source;
 pub mod span;
