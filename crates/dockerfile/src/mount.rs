@@ -6,6 +6,7 @@
 
 use crate::csv::{CsvError, fields};
 use crate::diagnostic::suggest;
+use crate::expand::ExpandError;
 use crate::goformat::{parse_bool, parse_u32, quote, to_lower};
 use serde::Serialize;
 
@@ -81,7 +82,7 @@ pub enum MountError {
     VariableInFrom,
     /// A value could not be expanded.
     #[error("{0}")]
-    Expand(String),
+    Expand(ExpandError),
     /// A key without the value it needs.
     #[error("invalid field '{0}' must be a key=value pair")]
     NoValue(String),
@@ -251,7 +252,7 @@ impl Mount {
     ///
     /// # Errors
     /// [`MountError`] for the first fault from left to right, then for keys that do not go together.
-    pub fn evaluate(value: &str, mut expand: impl FnMut(&str) -> Result<String, String>) -> Result<Self, MountError> {
+    pub fn evaluate(value: &str, mut expand: impl FnMut(&str) -> Result<String, ExpandError>) -> Result<Self, MountError> {
         let mut mount = Mount::default();
         let mut read_only = None;
         for field in fields(value).map_err(MountError::Csv)? {
@@ -381,9 +382,9 @@ fn parse_size(text: &str) -> Option<i64> {
     (suffix.len() <= 3).then(|| whole_bytes(size * scale)).flatten()
 }
 
-/// Digits with one dot; the exponents and names of infinities that Go's parser also takes are in no one's sizes.
+/// A decimal number, with an exponent if need be; Go's hexadecimal ones are in no one's sizes.
 fn parse_float(text: &str) -> Option<f64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'+');
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'+' | b'-' | b'e' | b'E'));
     if !plain { None } else { text.parse().ok() }
 }
 
@@ -417,6 +418,7 @@ mod tests {
         assert_eq!(evaluate("type=tmpfs,size=64m").unwrap().size_bytes, 64 << 20);
         assert_eq!(evaluate("type=tmpfs,size=1.5GiB").unwrap().size_bytes, 3 << 29);
         assert_eq!(evaluate("type=tmpfs,size=10").unwrap().size_bytes, 10);
+        assert_eq!(evaluate("type=tmpfs,size=1e3 k").unwrap().size_bytes, 1_024_000);
     }
 
     #[test]
