@@ -3,12 +3,14 @@
 //! All removals act on the tree as it was below the layer, in whatever order the layer names them; then the additions
 //! follow one another (OCI image specification, layer.md, "Whiteouts"). That is why they are two lists.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use crate::content::{SourceId, Sources};
 use crate::node::{Kind, Metadata, Node};
 use crate::path::TreePath;
-use crate::resolve::ResolveError;
+use crate::resolve::{ResolveError, Walk};
 use crate::tree::{NodeId, Tree, TreeError};
 
 /// A change of a tree.
@@ -82,7 +84,14 @@ pub enum ApplyFault {
     /// A hard link whose target is itself.
     #[error("a hard link to itself")]
     LinkToItself,
+    /// Links that are made to keep one busy.
+    #[error("following the links of this change takes more than {STEPS_MAX} steps")]
+    TooManySteps,
 }
+
+/// Components looked at for all hard links, removals and symbolic links on the way of one change: seconds of work. Real
+/// changes need thousands; a small archive of links through links could ask for hours.
+const STEPS_MAX: u64 = 100_000_000;
 
 /// What directories get that a layer implies and nobody describes: never the time of day.
 fn implied() -> Metadata {
@@ -95,44 +104,58 @@ impl Tree {
     /// # Errors
     /// The first removal or addition that can't be carried out, with its path.
     pub fn apply(&mut self, diff: &Diff) -> Result<(), ApplyError> {
-        for removal in &diff.removals {
-            let (Removal::Path(path) | Removal::Opaque(path)) = removal;
-            self.remove_below(removal).map_err(|why| at(path, why))?;
-        }
+        let mut steps = Steps(STEPS_MAX);
+        self.remove_all(diff, &mut steps)?;
         let numbers: Vec<SourceId> = self.sources.append(&diff.sources);
         let renumber = |id: SourceId| numbers[id.index()];
-        let mut cursor = Cursor::default();
+        let mut way = Way { cursor: Cursor::default(), steps };
         for addition in &diff.additions {
             let (Addition::Entry { path, .. } | Addition::Link { path, .. }) = addition;
-            self.add(addition, &renumber, &mut cursor).map_err(|why| at(path, why))?;
+            self.add(addition, &renumber, &mut way).map_err(|why| at(path, why))?;
         }
         Ok(())
     }
 
-    fn remove_below(&mut self, removal: &Removal) -> Result<(), ApplyFault> {
-        match removal {
-            Removal::Path(path) => match self.resolve_parent(path) {
-                Ok(found) => {
-                    if let (Some(_), Some((parent, name))) = (found.node, found.path.split_last()) {
-                        let parent = self.resolve(parent)?.node.expect("the parent of a node is a node");
-                        self.remove(parent, name);
-                    }
-                    Ok(())
-                }
-                // A whiteout below something that is no directory, or not there, hides nothing.
-                Err(ResolveError::NotADirectory { .. } | ResolveError::DanglingLink { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
-            Removal::Opaque(path) => match self.resolve(path.as_bytes()) {
-                Ok(found) => {
-                    if let Some(node) = found.node {
-                        self.clear(node);
-                    }
-                    Ok(())
-                }
-                Err(ResolveError::NotADirectory { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
+    /// All removals are looked up before the first is carried out: one may take away the link that another goes through.
+    fn remove_all(&mut self, diff: &Diff, steps: &mut Steps) -> Result<(), ApplyError> {
+        if diff.removals.is_empty() {
+            return Ok(());
+        }
+        let replaced = replaced_links(&diff.additions);
+        let mut gone = Vec::with_capacity(diff.removals.len());
+        for removal in &diff.removals {
+            let (Removal::Path(path) | Removal::Opaque(path)) = removal;
+            gone.push(self.find(removal, &replaced, steps).map_err(|why| at(path, why))?);
+        }
+        for gone in gone {
+            match gone {
+                Gone::Nothing => {}
+                Gone::Entry(parent, name) => drop(self.remove(parent, name)),
+                Gone::Entries(directory) => self.clear(directory),
+            }
+        }
+        Ok(())
+    }
+
+    fn find<'a>(
+        &self,
+        removal: &'a Removal,
+        replaced: &HashSet<&[u8]>,
+        steps: &mut Steps,
+    ) -> Result<Gone<'a>, ApplyFault> {
+        let (Removal::Path(path) | Removal::Opaque(path)) = removal;
+        let mut walk = Walk::new(self).with_opaque_links(replaced);
+        let done = walk.run(path.as_bytes(), matches!(removal, Removal::Opaque(_)));
+        steps.take(&walk)?;
+        match (done, removal) {
+            (Ok(()), Removal::Opaque(_)) => Ok(walk.node().map_or(Gone::Nothing, Gone::Entries)),
+            (Ok(()), Removal::Path(_)) => Ok(match (walk.entry(), path.split_last()) {
+                (Some((parent, _)), Some((_, name))) => Gone::Entry(parent, name),
+                _ => Gone::Nothing,
+            }),
+            // A whiteout below something that is no directory hides nothing.
+            (Err(ResolveError::NotADirectory { .. }), _) => Ok(Gone::Nothing),
+            (Err(error), _) => Err(error.into()),
         }
     }
 
@@ -140,7 +163,7 @@ impl Tree {
         &mut self,
         addition: &Addition,
         renumber: &dyn Fn(SourceId) -> SourceId,
-        cursor: &mut Cursor,
+        way: &mut Way,
     ) -> Result<(), ApplyFault> {
         match addition {
             Addition::Entry { path, node } => {
@@ -148,13 +171,13 @@ impl Tree {
                 if let Kind::File(content) = &mut node.kind {
                     *content = std::mem::take(content).with_sources(renumber);
                 }
-                self.add_entry(path, node, cursor)
+                self.add_entry(path, node, way)
             }
-            Addition::Link { path, target } => self.add_link(path, target, cursor),
+            Addition::Link { path, target } => self.add_link(path, target, way),
         }
     }
 
-    fn add_entry(&mut self, path: &TreePath, node: Node, cursor: &mut Cursor) -> Result<(), ApplyFault> {
+    fn add_entry(&mut self, path: &TreePath, node: Node, way: &mut Way) -> Result<(), ApplyFault> {
         let Some((_, name)) = path.split_last() else {
             if !node.is_directory() {
                 return Err(ApplyFault::RootNotDirectory);
@@ -162,22 +185,25 @@ impl Tree {
             *self.metadata_mut(Self::ROOT) = node.metadata;
             return Ok(());
         };
-        let parent = self.make_parent(path, cursor)?;
+        let parent = self.make_parent(path, way)?;
         if let (true, Some(existing)) = (node.is_directory(), self.lookup(parent, name))
             && self.node(existing).is_directory()
         {
             *self.metadata_mut(existing) = node.metadata;
             return Ok(());
         }
-        cursor.forget_unless(self.lookup(parent, name).is_none());
+        way.cursor.forget_unless(self.lookup(parent, name).is_none());
         self.insert(parent, name, node)?;
         Ok(())
     }
 
-    fn add_link(&mut self, path: &TreePath, target: &TreePath, cursor: &mut Cursor) -> Result<(), ApplyFault> {
+    fn add_link(&mut self, path: &TreePath, target: &TreePath, way: &mut Way) -> Result<(), ApplyFault> {
         let missing = || ApplyFault::LinkTargetMissing { target: target.as_bytes().to_vec() };
-        let found = match self.resolve_parent(target) {
-            Ok(found) => found.node.ok_or_else(missing)?,
+        let mut walk = Walk::new(self).without_dangling_links();
+        let done = walk.run(target.as_bytes(), false);
+        way.steps.take(&walk)?;
+        let found = match done {
+            Ok(()) => walk.node().ok_or_else(missing)?,
             Err(ResolveError::NotADirectory { .. } | ResolveError::DanglingLink { .. }) => return Err(missing()),
             Err(error) => return Err(error.into()),
         };
@@ -190,20 +216,20 @@ impl Tree {
         if path == target || inside {
             return Err(ApplyFault::LinkToItself);
         }
-        let parent = self.make_parent(path, cursor)?;
+        let parent = self.make_parent(path, way)?;
         // Making the parent may have replaced the last name of the target.
         if self.names(found) == 0 {
             return Err(missing());
         }
-        cursor.forget_unless(self.lookup(parent, name).is_none());
+        way.cursor.forget_unless(self.lookup(parent, name).is_none());
         self.link(parent, name, found)?;
         Ok(())
     }
 
     /// The directory that the last component of `path` is to be in, made where the layer only implies it.
-    fn make_parent(&mut self, path: &TreePath, cursor: &mut Cursor) -> Result<NodeId, ApplyFault> {
+    fn make_parent(&mut self, path: &TreePath, way: &mut Way) -> Result<NodeId, ApplyFault> {
         let (parent, _) = path.split_last().expect("the root has been dealt with");
-        if let Some(known) = cursor.get(parent) {
+        if let Some(known) = way.cursor.get(parent) {
             return Ok(known);
         }
         let mut directory = Self::ROOT;
@@ -213,26 +239,66 @@ impl Tree {
             let next = self.lookup(directory, name);
             directory = match next.map(|next| (next, &self.node(next).kind)) {
                 Some((next, Kind::Directory(_))) => next,
-                Some((_, Kind::Symlink(_))) => self.follow(parent, done)?,
+                Some((_, Kind::Symlink(_))) => self.follow(parent, done, &mut way.steps)?,
                 // A file that a later entry treats as a directory is one from then on.
                 _ => self.insert(directory, name, Node::directory(implied()))?,
             };
         }
-        cursor.set(parent, directory);
+        way.cursor.set(parent, directory);
         Ok(directory)
     }
 
     /// The directory that the first `len` bytes of `path` lead to, through the symbolic link at their end.
-    fn follow(&self, path: &[u8], len: usize) -> Result<NodeId, ApplyFault> {
+    fn follow(&self, path: &[u8], len: usize, steps: &mut Steps) -> Result<NodeId, ApplyFault> {
         let upto = &path[..(len - 1).min(path.len())];
-        let found = self.resolve(upto)?;
-        let node = found.node.ok_or_else(|| ResolveError::DanglingLink { at: upto.to_vec() })?;
+        let mut walk = Walk::new(self);
+        let done = walk.run(upto, true);
+        steps.take(&walk)?;
+        done?;
+        let node = walk.node().ok_or_else(|| ResolveError::DanglingLink { at: upto.to_vec() })?;
         if self.node(node).is_directory() {
             Ok(node)
         } else {
             Err(ResolveError::NotADirectory { at: upto.to_vec() }.into())
         }
     }
+}
+
+/// Where something goes away.
+enum Gone<'a> {
+    Nothing,
+    Entry(NodeId, &'a [u8]),
+    Entries(NodeId),
+}
+
+/// Names at which the layer itself puts something that is no symbolic link. A link below that stood there is replaced: what
+/// the layer hides under such a name was never meant to be what the old link led to.
+fn replaced_links(additions: &[Addition]) -> HashSet<&[u8]> {
+    let no_link = |addition: &&Addition| match addition {
+        Addition::Entry { node, .. } => !matches!(node.kind, Kind::Symlink(_)),
+        Addition::Link { .. } => true,
+    };
+    let path = |addition| match addition {
+        &Addition::Entry { ref path, .. } | &Addition::Link { ref path, .. } => path.as_bytes(),
+    };
+    additions.iter().filter(no_link).map(path).collect()
+}
+
+/// What is left of [`STEPS_MAX`].
+struct Steps(u64);
+
+impl Steps {
+    fn take(&mut self, walk: &Walk<'_>) -> Result<(), ApplyFault> {
+        let taken = u64::try_from(walk.components()).expect("usize fits in u64");
+        self.0 = self.0.checked_sub(taken).ok_or(ApplyFault::TooManySteps)?;
+        Ok(())
+    }
+}
+
+/// What the additions of one change know of those before.
+struct Way {
+    cursor: Cursor,
+    steps: Steps,
 }
 
 fn at(path: &TreePath, why: ApplyFault) -> ApplyError {
@@ -257,5 +323,122 @@ impl Cursor {
         if !nothing_replaced {
             self.0 = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::dump;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::parse(text.as_bytes()).unwrap()
+    }
+
+    /// `d name/`, `f name`, `l name target`, `h name target`.
+    fn additions(lines: &[&str]) -> Vec<Addition> {
+        let addition = |line: &&str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let entry =
+                |kind| Addition::Entry { path: path(words[1]), node: Node { metadata: Metadata::default(), kind } };
+            match words[0] {
+                "d" => entry(Kind::Directory(Default::default())),
+                "f" => entry(Kind::Fifo),
+                "l" => entry(Kind::Symlink(words[2].as_bytes().into())),
+                _ => Addition::Link { path: path(words[1]), target: path(words[2]) },
+            }
+        };
+        lines.iter().map(addition).collect()
+    }
+
+    fn tree(lines: &[&str]) -> Tree {
+        let mut tree = Tree::new(Metadata::default());
+        tree.apply(&Diff { additions: additions(lines), ..Diff::default() }).unwrap();
+        tree
+    }
+
+    fn apply(tree: &mut Tree, removals: Vec<Removal>, lines: &[&str]) -> Result<(), ApplyError> {
+        tree.apply(&Diff { removals, additions: additions(lines), ..Diff::default() })
+    }
+
+    fn names(tree: &Tree) -> Vec<String> {
+        let name = |line: &str| match line.strip_prefix("h ") {
+            Some(link) => link.split(' ').next().unwrap().to_owned(),
+            None => line.split(' ').nth(6).unwrap().to_owned(),
+        };
+        dump(tree).lines().skip(1).map(name).collect()
+    }
+
+    #[test]
+    fn the_order_of_removals_does_not_matter() {
+        let removals = [Removal::Path(path("bin")), Removal::Path(path("bin/x"))];
+        for removals in [removals.to_vec(), removals.iter().rev().cloned().collect()] {
+            let mut tree = tree(&["f usr/bin/x", "f usr/bin/y", "l bin usr/bin"]);
+            apply(&mut tree, removals, &[]).unwrap();
+            assert_eq!(names(&tree), ["usr", "usr/bin", "usr/bin/y"]);
+        }
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_link_spares_what_the_link_led_to() {
+        for removal in [Removal::Opaque(path("bin")), Removal::Path(path("bin/x")), Removal::Opaque(path("bin/sub"))] {
+            let mut tree = tree(&["f usr/bin/x", "f usr/bin/sub/z", "l bin usr/bin"]);
+            apply(&mut tree, vec![removal], &["d bin", "d bin/sub", "f bin/new"]).unwrap();
+            let expected = ["bin", "bin/new", "bin/sub", "usr", "usr/bin", "usr/bin/sub", "usr/bin/sub/z", "usr/bin/x"];
+            assert_eq!(names(&tree), expected);
+        }
+    }
+
+    #[test]
+    fn removals_go_through_links_that_stay() {
+        let mut tree = tree(&["f usr/bin/x", "f usr/bin/y", "f usr/lib/z", "l bin usr/bin", "l lib usr/lib"]);
+        let removals = vec![Removal::Path(path("bin/x")), Removal::Opaque(path("lib"))];
+        apply(&mut tree, removals, &["f bin/new"]).unwrap();
+        assert_eq!(names(&tree), ["bin", "lib", "usr", "usr/bin", "usr/bin/new", "usr/bin/y", "usr/lib"]);
+    }
+
+    #[test]
+    fn removals_of_nothing_change_nothing() {
+        let mut tree = tree(&["f a/x", "l lost no/where", "f file"]);
+        let before = dump(&tree);
+        let nothing = ["no", "no/x", "file/x", "lost/x", "a/x/y"];
+        let removals = nothing.iter().flat_map(|name| [Removal::Path(path(name)), Removal::Opaque(path(name))]);
+        // Of what is no directory there is nothing to empty.
+        let removals: Vec<_> = removals.chain([Removal::Opaque(path("file")), Removal::Opaque(path("lost"))]).collect();
+        apply(&mut tree, removals, &[]).unwrap();
+        assert_eq!(dump(&tree), before);
+    }
+
+    #[test]
+    fn links_through_links_are_bounded_as_a_whole() {
+        let links: Vec<String> = (0..40).map(|n| format!("l l{n:02} {}", "./d/../".repeat(45))).collect();
+        let mut lines: Vec<&str> = links.iter().map(String::as_str).collect();
+        lines.insert(0, "d d");
+        let mut tree = tree(&lines);
+        let way: Vec<String> = (0..40).map(|n| format!("l{n:02}")).collect();
+        let (one, two) = (format!("f {}/x", way.join("/")), format!("f {}/d/x", way.join("/")));
+        let many: Vec<&str> = [one.as_str(), two.as_str()].into_iter().cycle().take(20_000).collect();
+        let start = std::time::Instant::now();
+        let error = apply(&mut tree, vec![], &many).unwrap_err();
+        assert_eq!(error.why, ApplyFault::TooManySteps);
+        assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn hard_links_that_lead_nowhere() {
+        let mut tree = tree(&["d d", "f f", "l s d"]);
+        for (line, what) in [
+            ("h x no", "does not exist"),
+            ("h x f/y", "does not exist"),
+            ("h x d", "directory"),
+            ("h x .", "directory"),
+            ("h f f", "to itself"),
+            ("h f/x f", "to itself"),
+        ] {
+            let error = apply(&mut tree.clone(), vec![], &[line]).unwrap_err();
+            assert!(error.to_string().contains(what), "{line}: {error}");
+        }
+        apply(&mut tree, vec![], &["h s2 s", "h s/in f"]).unwrap();
+        assert_eq!(names(&tree), ["d", "d/in", "f", "s", "s2"]);
     }
 }

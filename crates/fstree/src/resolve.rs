@@ -1,5 +1,7 @@
 //! Paths as a process inside the tree would resolve them: symbolic links followed, `..` stopped at the root.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use crate::node::Kind;
@@ -64,91 +66,149 @@ impl Tree {
     /// # Errors
     /// As [`Self::resolve`], and where a symbolic link on the way leads to nothing.
     pub fn resolve_parent(&self, path: &TreePath) -> Result<Resolved, ResolveError> {
-        let mut walk = Walk::new(self);
-        walk.strict_links = true;
+        let mut walk = Walk::new(self).without_dangling_links();
         walk.run(path.as_bytes(), false)?;
         walk.finish()
     }
 }
 
-struct Walk<'a> {
+/// A path on its way through a tree.
+pub(crate) struct Walk<'a> {
     tree: &'a Tree,
     /// The real directories from the root down, with their nodes as far as they exist.
-    stack: Vec<(Vec<u8>, Option<NodeId>)>,
+    stack: Vec<(&'a [u8], Option<NodeId>)>,
     links_left: u32,
     components_left: usize,
     /// Whether a link to nothing is an error.
     strict_links: bool,
+    /// Links of these paths are taken as something that is no directory.
+    opaque_links: Option<&'a HashSet<&'a [u8]>>,
+}
+
+/// A component that is still to be looked at.
+struct Step<'a> {
+    name: &'a [u8],
+    /// How much of the path that is being resolved has been used when this component has.
+    used: usize,
+    /// Whether it comes from the target of a link.
+    of_link: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(tree: &'a Tree) -> Self {
-        Self { tree, stack: Vec::new(), links_left: LINKS_MAX, components_left: COMPONENTS_MAX, strict_links: false }
+    pub(crate) fn new(tree: &'a Tree) -> Self {
+        Self {
+            tree,
+            stack: Vec::new(),
+            links_left: LINKS_MAX,
+            components_left: COMPONENTS_MAX,
+            strict_links: false,
+            opaque_links: None,
+        }
     }
 
-    fn node(&self) -> Option<NodeId> {
+    /// A symbolic link on the way that leads to nothing becomes an error.
+    pub(crate) fn without_dangling_links(mut self) -> Self {
+        self.strict_links = true;
+        self
+    }
+
+    /// Symbolic links of these paths, as they are written in the path to resolve, are not followed.
+    pub(crate) fn with_opaque_links(mut self, paths: &'a HashSet<&'a [u8]>) -> Self {
+        self.opaque_links = Some(paths);
+        self
+    }
+
+    /// The node that the walk has come to.
+    pub(crate) fn node(&self) -> Option<NodeId> {
         self.stack.last().map_or(Some(Tree::ROOT), |(_, node)| *node)
     }
 
+    /// The directory and the name under which that node is; `None` for the root and for what does not exist.
+    pub(crate) fn entry(&self) -> Option<(NodeId, &'a [u8])> {
+        let (&(name, node), above) = self.stack.split_last()?;
+        node?;
+        let parent = above.last().map_or(Some(Tree::ROOT), |(_, node)| *node);
+        Some((parent.expect("the parent of a node is a node"), name))
+    }
+
+    /// How many components were looked at.
+    pub(crate) fn components(&self) -> usize {
+        COMPONENTS_MAX - self.components_left
+    }
+
     /// A list of what is left to do, last first: link targets go on top of it.
-    fn run(&mut self, path: &[u8], follow_last: bool) -> Result<(), ResolveError> {
-        let mut left: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
-        push(&mut left, path, None);
-        while let Some((name, link)) = left.pop() {
-            self.components_left = self.components_left.checked_sub(1).ok_or(ResolveError::TooManyComponents)?;
-            if name == b".." {
-                self.stack.pop();
-                continue;
-            }
+    pub(crate) fn run(&mut self, path: &'a [u8], follow_last: bool) -> Result<(), ResolveError> {
+        let mut left: Vec<Step<'_>> = Vec::new();
+        self.push(&mut left, path, None)?;
+        while let Some(step) = left.pop() {
             let Some(directory) = self.node() else {
-                self.missing(name, link)?;
+                self.missing(&step, path)?;
                 continue;
             };
             if !self.tree.node(directory).is_directory() {
                 return Err(ResolveError::NotADirectory { at: self.here() });
             }
-            match self.tree.lookup(directory, &name) {
-                None => self.missing(name, link)?,
-                Some(node) => match &self.tree.node(node).kind {
-                    Kind::Symlink(target) if follow_last || !left.is_empty() => {
-                        self.links_left = self.links_left.checked_sub(1).ok_or(ResolveError::TooManyLinks)?;
-                        self.stack.push((name, None));
-                        let at = self.here();
-                        self.stack.pop();
-                        if target.first() == Some(&b'/') {
-                            self.stack.clear();
-                        }
-                        push(&mut left, target, Some(&at));
+            if step.name == b".." {
+                self.stack.pop();
+                continue;
+            }
+            let Some(node) = self.tree.lookup(directory, step.name) else {
+                self.missing(&step, path)?;
+                continue;
+            };
+            match &self.tree.node(node).kind {
+                Kind::Symlink(target) if follow_last || !left.is_empty() => {
+                    let written = &path[..step.used];
+                    if !step.of_link && self.opaque_links.is_some_and(|links| links.contains(written)) {
+                        return Err(ResolveError::NotADirectory { at: written.to_vec() });
                     }
-                    _ => self.stack.push((name, Some(node))),
-                },
+                    self.links_left = self.links_left.checked_sub(1).ok_or(ResolveError::TooManyLinks)?;
+                    if target.first() == Some(&b'/') {
+                        self.stack.clear();
+                    }
+                    self.push(&mut left, target, Some(step.used))?;
+                }
+                _ => self.stack.push((step.name, Some(node))),
             }
         }
         Ok(())
     }
 
-    fn missing(&mut self, name: Vec<u8>, link: Option<Vec<u8>>) -> Result<(), ResolveError> {
-        if let (true, Some(at)) = (self.strict_links, link) {
-            return Err(ResolveError::DanglingLink { at });
+    /// Adds the components of `path`, which is the target of the link that `used` bytes lead to, or no such target.
+    fn push(&mut self, left: &mut Vec<Step<'a>>, path: &'a [u8], used: Option<usize>) -> Result<(), ResolveError> {
+        let before = left.len();
+        let mut at = 0;
+        for name in path.split(|&byte| byte == b'/') {
+            at += name.len() + 1;
+            if !matches!(name, b"" | b".") {
+                self.components_left = self.components_left.checked_sub(1).ok_or(ResolveError::TooManyComponents)?;
+                left.push(Step { name, used: used.unwrap_or(at - 1), of_link: used.is_some() });
+            }
         }
-        self.stack.push((name, None));
+        left[before..].reverse();
+        Ok(())
+    }
+
+    fn missing(&mut self, step: &Step<'a>, path: &[u8]) -> Result<(), ResolveError> {
+        if self.strict_links && step.of_link {
+            return Err(ResolveError::DanglingLink { at: path[..step.used].to_vec() });
+        }
+        if step.name == b".." {
+            self.stack.pop();
+        } else {
+            self.stack.push((step.name, None));
+        }
         Ok(())
     }
 
     fn here(&self) -> Vec<u8> {
-        let names: Vec<&[u8]> = self.stack.iter().map(|(name, _)| name.as_slice()).collect();
+        let names: Vec<&[u8]> = self.stack.iter().map(|(name, _)| *name).collect();
         names.join(&b'/')
     }
 
     fn finish(self) -> Result<Resolved, ResolveError> {
         Ok(Resolved { path: TreePath::parse(&self.here())?, node: self.node() })
     }
-}
-
-/// Adds the components of `path` to a list that is worked off from its end; `link` is the link they come from.
-fn push(left: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, path: &[u8], link: Option<&[u8]>) {
-    let components = path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
-    left.extend(components.rev().map(|name| (name.to_vec(), link.map(<[u8]>::to_vec))));
 }
 
 #[cfg(test)]
