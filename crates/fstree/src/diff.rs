@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::content::{SourceId, Sources};
 use crate::node::{Kind, Metadata, Node};
-use crate::path::TreePath;
+use crate::path::{TreePath, shown};
 use crate::resolve::{ResolveError, Walk};
 use crate::tree::{NodeId, Tree, TreeError};
 
@@ -54,7 +54,7 @@ pub enum Addition {
 
 /// Why a change can't be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("'{}': {why}", path.escape_ascii())]
+#[error("'{}': {why}", shown(path))]
 pub struct ApplyError {
     /// The path of the removal or addition.
     pub path: Vec<u8>,
@@ -76,7 +76,7 @@ pub enum ApplyFault {
     #[error("the root is a directory and stays one")]
     RootNotDirectory,
     /// A hard link to something that is not there.
-    #[error("the target of the hard link, '{}', does not exist", target.escape_ascii())]
+    #[error("the target of the hard link, '{}', does not exist", shown(target))]
     LinkTargetMissing {
         /// The target as named.
         target: Vec<u8>,

@@ -25,7 +25,7 @@ pub use diff::{Addition, ApplyError, ApplyFault, Diff, Removal};
 pub use dump::dump;
 pub use limits::Limits;
 pub use node::{DeviceNumber, Directory, Kind, Metadata, Node, Timestamp, Xattrs};
-pub use path::{PathError, TreePath};
+pub use path::{PathError, TreePath, shown};
 pub use resolve::{ResolveError, Resolved};
 pub use tree::{NodeId, Tree, TreeError};
 pub use walk::{Visit, walk};

@@ -124,6 +124,17 @@ impl TreePath {
     }
 }
 
+/// A name for a message: bytes outside printable ASCII escaped, the middle of a long one left out.
+#[must_use]
+pub fn shown(name: &[u8]) -> String {
+    const ENDS: usize = 100;
+    if name.len() <= 2 * ENDS + 5 {
+        return name.escape_ascii().to_string();
+    }
+    let (start, end) = (&name[..ENDS], &name[name.len() - ENDS..]);
+    format!("{} ... {} ({} bytes)", start.escape_ascii(), end.escape_ascii(), name.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

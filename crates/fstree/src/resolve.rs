@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use crate::node::Kind;
-use crate::path::{PathError, TreePath};
+use crate::path::{PathError, TreePath, shown};
 use crate::tree::{NodeId, Tree};
 
 /// Symbolic links followed for one path (Linux follows 40).
@@ -33,13 +33,13 @@ pub enum ResolveError {
     #[error("too many components on the way (at most {COMPONENTS_MAX})")]
     TooManyComponents,
     /// Something on the way is no directory.
-    #[error("'{}' on the way is not a directory", at.escape_ascii())]
+    #[error("'{}' on the way is not a directory", shown(at))]
     NotADirectory {
         /// It.
         at: Vec<u8>,
     },
     /// A component is missing and is not the last.
-    #[error("'{}' on the way is a symbolic link to nothing", at.escape_ascii())]
+    #[error("'{}' on the way is a symbolic link to nothing", shown(at))]
     DanglingLink {
         /// The link.
         at: Vec<u8>,

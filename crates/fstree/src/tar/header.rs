@@ -63,7 +63,9 @@ impl<'a> Fields<'a> {
     /// The name; of a ustar header with its prefix before it.
     pub(super) fn name(&self) -> Vec<u8> {
         let name = text(&self.0.as_old().name);
-        match self.0.as_ustar().map(|ustar| text(&ustar.prefix)) {
+        // The headers of star look like ustar, and have two times in the last bytes of the prefix.
+        let len = if self.0.as_bytes().ends_with(b"tar\0") { 131 } else { 155 };
+        match self.0.as_ustar().map(|ustar| text(&ustar.prefix[..len])) {
             Some(prefix) if !prefix.is_empty() => [prefix, b"/", name].concat(),
             _ => name.to_vec(),
         }

@@ -1,6 +1,7 @@
 //! Tar archives in and out: v7, ustar, GNU and PAX (POSIX.1-2001 pax interchange format; GNU tar manual, "Basic Tar").
 
 mod acl;
+mod base64;
 mod header;
 mod pax;
 mod read;
@@ -12,7 +13,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::diff::ApplyError;
-use crate::path::PathError;
+use crate::path::{PathError, shown};
 
 pub use read::read;
 pub use write::{write, write_diff};
@@ -84,6 +85,12 @@ pub enum Fault {
         /// How many.
         size: u64,
     },
+    /// Data after a hard link: its size is a note of the size of its target, and nothing is stored.
+    #[error("the hard link before it states {size} bytes and seems to store them, which tools read in different ways")]
+    DataOfLink {
+        /// The size that it states.
+        size: u64,
+    },
     /// A PAX record that is malformed.
     #[error("its extended header is malformed: {what}")]
     Pax {
@@ -127,5 +134,5 @@ pub enum Fault {
 }
 
 fn named(name: &[u8]) -> String {
-    if name.is_empty() { String::new() } else { format!(" ('{}')", name.escape_ascii()) }
+    if name.is_empty() { String::new() } else { format!(" ('{}')", shown(name)) }
 }

@@ -83,6 +83,16 @@ impl Records {
         self.get(key).map(|value| time(value).ok_or(Fault::Number { field: key })).transpose()
     }
 
+    /// Refuses records that describe one file where they would hold for all that follow: nobody writes them, and tools that
+    /// pass over them would see other entries than this one does.
+    pub(super) fn refuse_of_one_file(&self) -> Result<(), Fault> {
+        let of_one = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.");
+        if self.values.keys().any(|key| of_one(key)) || !self.sparse_0_0.is_empty() {
+            return Err(Fault::Pax { what: "a name, a size or a sparse map for all files" });
+        }
+        Ok(())
+    }
+
     /// Puts the records of `later` over these.
     pub(super) fn overlay(&self, later: &Self) -> Self {
         let mut all = self.clone();
@@ -115,18 +125,18 @@ fn time(text: &[u8]) -> Option<Timestamp> {
         None => (false, text),
     };
     let mut parts = text.splitn(2, |&byte| byte == b'.');
-    let whole = i64::try_from(decimal(parts.next()?)?).ok()?;
+    let whole = decimal(parts.next()?)?;
     let fraction = parts.next().unwrap_or_default();
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let digits = fraction.iter().chain(std::iter::repeat(&b'0')).take(9);
     let nanoseconds = digits.fold(0, |value: u32, byte| value * 10 + u32::from(byte - b'0'));
+    let seconds = if negative { 0_i64.checked_sub_unsigned(whole)? } else { i64::try_from(whole).ok()? };
     Some(match (negative, nanoseconds) {
-        (false, _) => Timestamp { seconds: whole, nanoseconds },
-        (true, 0) => Timestamp { seconds: -whole, nanoseconds: 0 },
+        (false, _) | (true, 0) => Timestamp { seconds, nanoseconds },
         // Nanoseconds count forward from the second before.
-        (true, _) => Timestamp { seconds: (-whole).checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds },
+        (true, _) => Timestamp { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds },
     })
 }
 
@@ -179,6 +189,10 @@ mod tests {
             ("", None),
             ("--1", None),
             ("9999999999999999999", None),
+            ("9223372036854775807.5", at(i64::MAX, 500_000_000)),
+            ("-9223372036854775808", at(i64::MIN, 0)),
+            ("-9223372036854775808.5", None),
+            ("-0.5", at(-1, 500_000_000)),
         ] {
             assert_eq!(time(text.as_bytes()), expected, "{text}");
         }

@@ -6,7 +6,7 @@ use tar::Header;
 
 use super::header::Fields;
 use super::pax::Records;
-use super::{BLOCK, Fault, TarError, acl, sparse};
+use super::{BLOCK, Fault, TarError, acl, base64, sparse};
 use crate::content::{Content, ReadAt, Segment, SourceId};
 use crate::diff::{Addition, Diff};
 use crate::limits::Limits;
@@ -39,6 +39,7 @@ pub fn read(source: Arc<dyn ReadAt>, len: u64, limits: &Limits) -> Result<Diff, 
         long_name: None,
         long_link: None,
         metadata_left: limits.metadata_bytes,
+        link_size: 0,
     };
     while let Some(header) = reader.next_header()? {
         let at = reader.offset;
@@ -70,6 +71,8 @@ struct Reader<'a> {
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
     metadata_left: u64,
+    /// The size that the entry before states, if it is a hard link.
+    link_size: u64,
 }
 
 /// What an entry is made of once all its headers are read.
@@ -119,7 +122,11 @@ impl Reader<'_> {
 
     /// Reads one entry and steps over it. Headers for other entries give nothing by themselves.
     fn entry(&mut self, header: &Header) -> Result<Option<Addition>, TarError> {
-        let fields = Fields::parse(header).map_err(|why| self.fault(&[], why))?;
+        let link_size = std::mem::take(&mut self.link_size);
+        let fields = Fields::parse(header).map_err(|why| match link_size {
+            0 => self.fault(&[], why),
+            size => self.fault(&[], Fault::DataOfLink { size }),
+        })?;
         let size = fields.size().map_err(|why| self.fault(&[], why))?;
         match fields.flag() {
             b'x' | b'g' | b'L' | b'K' => self.extension(fields.flag(), size).map(|()| None),
@@ -135,6 +142,7 @@ impl Reader<'_> {
             b'g' => {
                 let mut records = std::mem::take(&mut self.global);
                 records.add(&data, self.limits).map_err(|why| wrap(self, why))?;
+                records.refuse_of_one_file().map_err(|why| wrap(self, why))?;
                 self.global = records;
             }
             b'x' => {
@@ -208,7 +216,7 @@ impl Reader<'_> {
             b'1' => {
                 let target = TreePath::parse(&link).map_err(|error| wrap(error.into()))?;
                 // Old pax and star state the size of the target here and store nothing.
-                parts.size = 0;
+                self.link_size = std::mem::take(&mut parts.size);
                 return Ok(Addition::Link { path, target });
             }
             b'2' => {
@@ -279,6 +287,8 @@ impl Reader<'_> {
         let map = match records.get("GNU.sparse.map") {
             Some(text) => sparse::map_0_1(text, self.limits),
             None if !records.sparse_0_0.is_empty() => sparse::map_0_0(records.sparse_0_0.clone(), self.limits),
+            // A file of nothing but a hole has an empty map, which takes its own key back.
+            None if real.is_some() => Ok(sparse::Map::new()),
             None => return Ok(None),
         };
         Ok(Some((real.ok_or_else(missing)?, map.map_err(wrap)?, parts.data)))
@@ -361,7 +371,7 @@ fn owner(number: u64, field: &'static str) -> Result<u32, Fault> {
 fn xattrs(records: &Records, limits: &Limits) -> Result<Xattrs, Fault> {
     let mut found = Xattrs::new();
     for (name, value) in records.with_prefix("LIBARCHIVE.xattr.") {
-        found.insert(percent_decode(name)?.into(), base64_decode(value)?.into());
+        found.insert(percent_decode(name)?.into(), base64::decode(value)?.into());
     }
     for (key, name) in [("RHT.security.selinux", "security.selinux")] {
         if let Some(value) = records.get(key) {
@@ -426,40 +436,12 @@ fn percent_decode(text: &[u8]) -> Result<Vec<u8>, Fault> {
     if bytes.contains(&0) { Err(fault) } else { Ok(bytes) }
 }
 
-/// Base64 of RFC 4648 with or without padding, as libarchive writes it.
-fn base64_decode(text: &[u8]) -> Result<Vec<u8>, Fault> {
-    let fault = Fault::Pax { what: "an attribute that is not base64" };
-    let text: &[u8] = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text);
-    let (mut bytes, mut bits, mut count) = (Vec::with_capacity(text.len() * 3 / 4), 0_u32, 0);
-    for &letter in text {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return Err(fault),
-        };
-        bits = (bits << 6 | u32::from(value)) & 0xff_ffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff).to_le_bytes()[0]);
-        }
-    }
-    if count == 6 { Err(fault) } else { Ok(bytes) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn encodings_of_attributes() {
-        assert_eq!(base64_decode(b"AP8KYmlu").unwrap(), b"\x00\xff\nbin");
-        assert_eq!(base64_decode(b"YQ==").unwrap(), b"a");
-        assert_eq!(base64_decode(b"YWI").unwrap(), b"ab");
-        assert!(base64_decode(b"Y").is_err() && base64_decode(b"Y-==").is_err());
+    fn names_of_attributes() {
         assert_eq!(percent_decode(b"user.a%3Db").unwrap(), b"user.a=b");
         assert!(percent_decode(b"a%3").is_err() && percent_decode(b"a%zz").is_err() && percent_decode(b"%00").is_err());
     }

@@ -3,15 +3,18 @@
 //! What a plain ustar header can hold stands there; everything else is a PAX record. Holes are kept as GNU sparse files of
 //! format 1.0.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
-use super::{BLOCK, TarError};
+use super::{BLOCK, TarError, base64};
 use crate::content::{Content, ReadAt, Segment, Sources};
 use crate::diff::{Addition, Diff};
 use crate::node::{Kind, Metadata, Node};
+use crate::path::TreePath;
 use crate::tree::Tree;
 use crate::walk::walk;
 
@@ -21,14 +24,18 @@ const CHUNK: usize = 1 << 20;
 const OCTAL_8_MAX: u64 = 0o7_777_777;
 const OCTAL_12_MAX: u64 = 0o77_777_777_777;
 
-/// Writes every name of `tree` in order; further names of a node are hard links to the first.
+/// Writes every name of `tree` in order; further names of a node are hard links to the first. Sockets are left out.
 ///
 /// # Errors
 /// `out` fails, or reading a content does.
 pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<(), TarError> {
     let mut writer = Writer::new(&tree.sources, out);
+    // Hard links need the first name; of a socket, which tar has not, there is none to write.
     let mut first_names: Vec<Option<Box<[u8]>>> = vec![None; tree.node_slots()];
     walk(tree, |visit| {
+        if matches!(visit.node.kind, Kind::Socket) {
+            return Ok(());
+        }
         if let Some(first) = &first_names[visit.id.index()] {
             return writer.link(visit.path, first);
         }
@@ -40,7 +47,7 @@ pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<(), TarError> {
     writer.finish()
 }
 
-/// Writes the additions of `diff` in order. Removals have no form in tar: who writes a layer adds them as names first.
+/// Writes the additions of `diff` in order, sockets left out. Removals have no form in tar: who writes a layer adds them as names first.
 ///
 /// # Errors
 /// `out` fails, or reading a content does.
@@ -50,8 +57,12 @@ pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<(), TarError> {
 pub fn write_diff(diff: &Diff, out: &mut dyn Write) -> Result<(), TarError> {
     assert!(diff.removals.is_empty(), "removals are written as names by whoever knows those names");
     let mut writer = Writer::new(&diff.sources, out);
+    let mut sockets: BTreeSet<&TreePath> = BTreeSet::new();
     for addition in &diff.additions {
         match addition {
+            // Tar has no sockets; they mean nothing without the process that made them.
+            Addition::Entry { path, node: Node { kind: Kind::Socket, .. } } => drop(sockets.insert(path)),
+            Addition::Link { path, target } if sockets.contains(target) => drop(sockets.insert(path)),
             Addition::Entry { path, node } => writer.node(path.as_bytes(), node)?,
             Addition::Link { path, target } => writer.link(path.as_bytes(), target.as_bytes())?,
         }
@@ -86,8 +97,7 @@ impl<'a> Writer<'a> {
                 entry.header.set_device_minor(number.minor())?;
             }
             Kind::Fifo => entry.header.set_entry_type(EntryType::Fifo),
-            // Tar has no sockets; they mean nothing without the process that made them.
-            Kind::Socket => return Ok(()),
+            Kind::Socket => unreachable!("left out by the callers"),
         }
         entry.write(self.out)
     }
@@ -163,8 +173,8 @@ impl Entry {
         let path = entry.path.clone();
         put(&mut entry.header.as_old_mut().name, &path).unwrap_or_else(|| entry.record("path", &path));
         for (name, value) in &metadata.xattrs {
-            let key = [b"SCHILY.xattr.", &**name].concat();
-            append(&mut entry.records, &key, value);
+            let (key, value) = xattr_record(name, value);
+            append(&mut entry.records, &key, &value);
         }
         entry
     }
@@ -234,6 +244,22 @@ fn append(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.push(b'=');
     records.extend_from_slice(value);
     records.push(b'\n');
+}
+
+/// The record of an extended attribute: the exact bytes, but for a name with `=`, which would end the key: libarchive's
+/// form has that encoded.
+fn xattr_record<'a>(name: &[u8], value: &'a [u8]) -> (Vec<u8>, Cow<'a, [u8]>) {
+    if !name.contains(&b'=') {
+        return ([b"SCHILY.xattr.", name].concat(), Cow::Borrowed(value));
+    }
+    let mut key = b"LIBARCHIVE.xattr.".to_vec();
+    for &byte in name {
+        match byte {
+            b'=' | b'%' => key.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            _ => key.push(byte),
+        }
+    }
+    (key, Cow::Owned(base64::encode(value)))
 }
 
 fn digits(number: usize) -> usize {
