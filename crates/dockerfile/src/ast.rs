@@ -103,6 +103,8 @@ pub struct Instruction<'a> {
     pub end_line: u32,
     /// How offsets of `original` map to the source.
     pub pieces: Pieces,
+    /// Whether the parser found an error in it, so that its arguments say nothing.
+    pub faulty: bool,
 }
 
 /// The instruction after `ONBUILD`.

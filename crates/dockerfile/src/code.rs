@@ -156,6 +156,12 @@ codes! {
             bad: "RUN <<EOF\necho hello\n  EOF",
             good: "RUN <<EOF\necho hello\nEOF",
         }
+        InvalidHeredocName "invalid-heredoc-name" "the name of a heredoc cannot be read" {
+            what: "The word after `<<` has a quote or a brace that is not closed.",
+            why: "Without its name the end of the heredoc cannot be found.",
+            bad: "RUN cat <<${X:-\\\"}",
+            good: "RUN cat <<EOF\nhello\nEOF",
+        }
         JsonNotStrings "json-not-strings" "a JSON array holds something other than strings" {
             what: "The exec form takes strings only; numbers, `true`, `null`, objects and arrays are refused.",
             why: "Every element becomes one argument of a process, and arguments are text.",
@@ -289,6 +295,98 @@ codes! {
             why: "Before it there is no file system to work on.",
             bad: "RUN make\nFROM debian:12",
             good: "FROM debian:12\nRUN make",
+        }
+    }
+    Convert Error {
+        BadSubstitution "bad-substitution" "a word cannot be expanded" {
+            what: "A quote is not closed, a `${...}` has a form that does not exist, or a `?` form asks for a variable that is not set.",
+            why: "BuildKit expands variables and removes quotes in most instructions, and stops at a word it cannot read.",
+            bad: "ENV GREETING=it's",
+            good: "ENV GREETING=\"it's\"",
+        }
+        InvalidReference "invalid-reference" "not a reference to an image" {
+            what: "What stands after `FROM` or `--from=` is, after expansion, neither a stage nor an image reference.",
+            why: "Often a variable in it is not set: only `ARG`s before the first `FROM` are known there.",
+            bad: "ARG VERSION\nFROM debian:${VERSION}",
+            good: "ARG VERSION=12\nFROM debian:${VERSION}",
+        }
+        InvalidPlatform "invalid-platform" "not a platform" {
+            what: "`--platform` is, after expansion, not of the form `os/architecture`.",
+            why: "There is no image to choose for it.",
+            bad: "FROM --platform=linux/$ARCH debian:12",
+            good: "FROM --platform=$BUILDPLATFORM debian:12",
+        }
+        VariableInFrom "variable-in-from" "a variable where none is expanded" {
+            what: "`COPY --from=` takes a name as it stands.",
+            why: "The order of the stages must be known before any variable is.",
+            bad: "COPY --from=$STAGE /a /a",
+            good: "FROM $STAGE AS source\nFROM debian:12\nCOPY --from=source /a /a",
+        }
+        StageNotFound "stage-not-found" "a stage that does not exist" {
+            what: "A number or a target names no stage of this file.",
+            why: "There is nothing to build or to copy from.",
+            bad: "FROM debian:12\nCOPY --from=3 /a /a",
+            good: "FROM debian:12 AS source\nFROM debian:12\nCOPY --from=source /a /a",
+        }
+        StageOrder "stage-order" "a stage is used before it is built" {
+            what: "A stage needs itself, or one that stands further down.",
+            why: "Stages are built from the top down.",
+            bad: "FROM debian:12\nCOPY --from=0 /a /b",
+            good: "FROM debian:12 AS source\nFROM debian:12\nCOPY --from=source /a /b",
+        }
+        DeviceUnsupported "device-unsupported" "a flag of the experimental frontend" {
+            what: "`RUN --device` exists in the experimental frontend only.",
+            why: "The stable one refuses it.",
+            bad: "RUN --device=vendor.com/gpu=0 make",
+            good: "RUN make",
+        }
+        NothingToRun "nothing-to-run" "RUN has nothing to run" {
+            what: "The list of arguments is empty, or a heredoc stands where none can.",
+            why: "A process needs a program.",
+            bad: "RUN []",
+            good: "RUN [\"make\"]",
+        }
+        InvalidMode "invalid-mode" "not permission bits" {
+            what: "`--chmod` takes an octal number up to 7777 or symbols such as `u=rwX,go=rX`.",
+            why: "Anything else cannot be applied.",
+            bad: "COPY --chmod=rwx <<EOF /a\nEOF",
+            good: "COPY --chmod=0755 <<EOF /a\nEOF",
+        }
+        InvalidChecksum "invalid-checksum" "a checksum that cannot be checked" {
+            what: "`--checksum` takes a digest, and one remote source to compare it with.",
+            why: "A checksum nobody checks is worse than none.",
+            bad: "ADD --checksum=abc https://example.com/a /a",
+            good: "ADD --checksum=sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d https://example.com/a /a",
+        }
+        InvalidRemoteSource "invalid-remote-source" "a remote source that cannot be used" {
+            what: "`COPY` takes no URLs, and the query of a repository's URL knows only a few names.",
+            why: "`ADD` is the instruction that fetches.",
+            bad: "COPY https://example.com/a /a",
+            good: "ADD https://example.com/a /a",
+        }
+        InvalidPort "invalid-port" "not a port" {
+            what: "`EXPOSE` takes numbers and ranges from 0 to 65535, with `/tcp`, `/udp` or `/sctp`.",
+            why: "Ports are separated by blanks.",
+            bad: "EXPOSE 80,443",
+            good: "EXPOSE 80 443",
+        }
+        InvalidSignal "invalid-signal" "not a signal" {
+            what: "`STOPSIGNAL` takes a signal's name or number.",
+            why: "The program could not be stopped with it.",
+            bad: "STOPSIGNAL SIGSTOPP",
+            good: "STOPSIGNAL SIGTERM",
+        }
+        CheckFailed "check-failed" "the checks that the file asks for fail" {
+            what: "`# check=` has an option that does not exist, or `error=true` and a rule found something.",
+            why: "The file itself asks for the build to stop then.",
+            bad: "# check=error=true\nFROM debian:12\nCMD sleep 10",
+            good: "# check=error=true\nFROM debian:12\nCMD [\"sleep\", \"10\"]",
+        }
+        LimitReached "limit-reached" "the file costs too much" {
+            what: "Expanding its variables, or what it makes, goes over a limit.",
+            why: "A few lines can double a value until it fills the memory.",
+            bad: "ENV A=$A$A\n(and so on, twenty times)",
+            good: "ENV A=text",
         }
     }
     Strict Error {

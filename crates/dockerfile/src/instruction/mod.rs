@@ -2,7 +2,17 @@
 //!
 //! Everything borrows from the [`Dockerfile`]. Values are as written: variables are not expanded (that is `convert`).
 
+mod flag_set;
+mod from;
+mod healthcheck;
+mod onbuild;
+mod read;
+mod run;
+mod transfer;
+
 use std::borrow::Cow;
+
+pub use read::{Typed, read};
 
 use crate::ast::{Heredoc, Instruction};
 use crate::span::{Span, Text};
