@@ -8,7 +8,6 @@ mod csv;
 pub mod diagnostic;
 pub mod directive;
 pub mod dockerignore;
-pub mod dockerignore;
 pub mod duration;
 pub mod env;
 pub mod expand;
