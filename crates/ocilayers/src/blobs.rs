@@ -1,6 +1,6 @@
 //! Where the blobs of an image are: the files of a directory, or members of an archive. All reads are bounded.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,12 +51,13 @@ impl Blobs {
         match self {
             Self::Directory(dir) => {
                 let path = dir.join(name);
-                let file = File::open(&path).map_err(Error::file(&path))?;
-                let metadata = file.metadata().map_err(Error::file(&path))?;
-                if !metadata.is_file() {
+                // Asked before it is opened: opening a pipe waits for who writes it.
+                if !fs::metadata(&path).map_err(Error::file(&path))?.is_file() {
                     return Err(Error::Missing { what: "file", name: name.to_owned() });
                 }
-                Ok(Blob { source: Arc::new(file), offset: 0, len: metadata.len() })
+                let file = File::open(&path).map_err(Error::file(&path))?;
+                let len = file.metadata().map_err(Error::file(&path))?.len();
+                Ok(Blob { source: Arc::new(file), offset: 0, len })
             }
             Self::Archive { file, tree } => {
                 let missing = || Error::Missing { what: "member", name: name.to_owned() };
@@ -79,16 +80,17 @@ impl Blobs {
         let blob = self.blob(digest)?;
         check_size(&digest.to_string(), size, blob.len())?;
         let bytes = read_document(blob, &digest.to_string(), limits)?;
-        let found = Digest::of(&bytes);
-        if found == *digest {
-            return Ok(bytes);
-        }
-        Err(Error::Mismatch {
-            what: "the digest of a document".to_owned(),
-            expected: digest.to_string(),
-            found: found.to_string(),
-        })
+        check_digest("the digest of a document", digest, &Digest::of(&bytes))?;
+        Ok(bytes)
     }
+}
+
+/// Announced and real digest have to be the same.
+pub(crate) fn check_digest(what: &str, expected: &Digest, found: &Digest) -> Result<(), Error> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::Mismatch { what: what.to_owned(), expected: expected.to_string(), found: found.to_string() })
 }
 
 /// A member of an archive is one run of it, or nothing.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::limits::Limits;
 
@@ -51,7 +51,7 @@ pub(crate) fn reader<'a>(blob: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>
     let compression = Compression::sniff(blob.fill_buf()?);
     let reader: Box<dyn Read> = match compression {
         Compression::None => Box::new(blob),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(blob)),
+        Compression::Gzip => Box::new(Members { member: Some(GzDecoder::new(blob)) }),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(blob)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -59,6 +59,45 @@ pub(crate) fn reader<'a>(blob: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>
         }
     };
     Ok((reader, compression))
+}
+
+/// All members of a gzip file, one after the other (RFC 1952, 2.2). Zeros after the last one are the padding of a tape;
+/// anything else there is an error.
+struct Members<R> {
+    /// `None` after the last member.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let len = member.read(buffer)?;
+            if len > 0 || buffer.is_empty() {
+                return Ok(len);
+            }
+            self.member = next_member(self.member.take().expect("there is one").into_inner())?;
+        }
+        Ok(0)
+    }
+}
+
+/// The member that starts where the one before it ended.
+fn next_member<R: BufRead>(mut blob: R) -> io::Result<Option<GzDecoder<R>>> {
+    let garbage = || io::Error::new(io::ErrorKind::InvalidData, "something that is not gzip follows the gzip data");
+    match blob.fill_buf()? {
+        [] => Ok(None),
+        [0x1f, ..] => Ok(Some(GzDecoder::new(blob))),
+        _ => {
+            while let rest @ [_, ..] = blob.fill_buf()? {
+                if rest.iter().any(|&byte| byte != 0) {
+                    return Err(garbage());
+                }
+                let len = rest.len();
+                blob.consume(len);
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Ends a stream that grows beyond all proportion: bytes out against the bytes of the blob.
@@ -113,6 +152,7 @@ mod tests {
         let frame = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
         let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"xyz"].concat();
         assert_eq!(plain(&[skippable.clone(), frame(b"one "), skippable, frame(b"two")].concat()).unwrap(), b"one two");
+        assert_eq!(plain(&[gzip(b"one "), gzip(b""), gzip(b"two"), vec![0; 700_000]].concat()).unwrap(), b"one two");
         assert_eq!(plain(b"tar").unwrap(), b"tar");
         assert_eq!(plain(b"").unwrap(), b"");
     }
@@ -126,6 +166,8 @@ mod tests {
         crc[at] ^= 1;
         assert!(plain(&crc).is_err(), "checksum");
         assert!(plain(&[&good[..], b"garbage"].concat()).is_err(), "garbage after the end");
+        assert!(plain(&[&good[..], &[0; 700_000], b"x"].concat()).is_err(), "garbage after padding");
+        assert!(plain(&[&good[..], &good[..9]].concat()).is_err(), "half a header");
         let frame = zstd::encode_all(&[7; 100_000][..], 3).unwrap();
         assert!(plain(&frame[..frame.len() - 1]).is_err(), "cut off frame");
     }

@@ -94,7 +94,7 @@ pub enum Error {
         source: fstree::ApplyError,
     },
     /// A whiteout that names nothing.
-    #[error("layer {layer}: '{}' is no whiteout of anything: {why}", name.escape_ascii())]
+    #[error("layer {layer}: '{}' is no whiteout of anything: {why}", fstree::shown(name))]
     Whiteout {
         /// Its diff_id, or the file.
         layer: String,

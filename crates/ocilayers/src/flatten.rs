@@ -21,16 +21,18 @@ fn root() -> Metadata {
 
 /// The tree that `layers` make, lowest first.
 ///
-/// A file whose access control list and mode disagree keeps the list; its group bits become those of the list's mask, as
-/// the kernel would show them.
+/// A file whose access control list and mode disagree keeps both as the layer has them.
 ///
 /// # Errors
 /// A layer that is no archive, or a change that can't be carried out.
 pub fn flatten(layers: &[Layer], limits: &Limits) -> Result<Tree, Error> {
-    let diffs: Vec<Diff> = layers.par_iter().map(|layer| layer.diff(limits)).collect::<Result<_, _>>()?;
     let mut tree = Tree::with_limit(root(), limits.tree.nodes);
-    for (layer, diff) in layers.iter().zip(&diffs) {
-        tree.apply(diff).map_err(|source| Error::Apply { layer: layer.diff_id().to_string(), source })?;
+    // As many layers at a time as there are threads: the limits of a layer then bound the memory of all.
+    for some in layers.chunks(rayon::current_num_threads()) {
+        let diffs: Vec<Diff> = some.par_iter().map(|layer| layer.diff(limits)).collect::<Result<_, _>>()?;
+        for (layer, diff) in some.iter().zip(&diffs) {
+            tree.apply(diff).map_err(|source| Error::Apply { layer: layer.diff_id().to_string(), source })?;
+        }
     }
     Ok(tree)
 }

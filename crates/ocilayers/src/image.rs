@@ -6,7 +6,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, check_digest};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -106,6 +106,9 @@ impl Image {
             )));
         };
         let config = blobs.document(&image.config, limits)?;
+        if let Some(digest) = digest_in_name(&image.config) {
+            check_digest("the digest of the config", &digest, &Digest::of(&config))?;
+        }
         let diff_ids = diff_ids(&config, limits)?;
         if diff_ids.len() != image.layers.len() {
             let why = format!("it names {} layers, the config {}", image.layers.len(), diff_ids.len());
@@ -129,6 +132,12 @@ struct DockerImage {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
+}
+
+/// `docker save` names the config by its digest, `<hex>.json` or `blobs/sha256/<hex>`; other tools may not.
+fn digest_in_name(name: &str) -> Option<Digest> {
+    let hex = name.strip_prefix("blobs/sha256/").or(name.strip_suffix(".json"))?;
+    format!("sha256:{hex}").parse().ok()
 }
 
 fn archive(file: &Path, limits: &Limits) -> Result<Blobs, Error> {

@@ -17,6 +17,9 @@ use crate::store::Layer;
 /// The search path of an image that says none (the one of Docker and BuildKit).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The last second of the year 9999, the last that RFC 3339 can write.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Writes the uncompressed tar `tar` (`-` is standard input) as the only layer of an image into the layout `dir`.
 ///
 /// The config is made from the tar alone: this machine's architecture, the time of the youngest file, a search path and
@@ -45,7 +48,7 @@ fn rewind(mut file: &std::fs::File, tar: &Path) -> Result<(), Error> {
 }
 
 fn config(tree: &Tree, tar: &Path) -> Value {
-    let created = rfc3339(newest_mtime(tree));
+    let created = rfc3339(newest_mtime(tree).min(LAST_SECOND));
     let exists = |path: &str| tree.resolve(path.as_bytes()).is_ok_and(|found| found.node.is_some());
     let shell = if exists("/bin/bash") { "/bin/bash" } else { "/bin/sh" };
     let name = tar.file_name().map_or_else(|| "-".to_owned(), |name| name.to_string_lossy().into_owned());
@@ -58,8 +61,11 @@ fn config(tree: &Tree, tar: &Path) -> Value {
     })
 }
 
-/// A time as RFC 3339 in UTC. Days to dates by counting 400-year eras from March on, so that leap days come last.
-fn rfc3339(seconds: i64) -> String {
+/// A time as RFC 3339 in UTC, as the documents of an image have it (OCI image specification, config.md, `created`).
+///
+/// Days to dates by counting 400-year eras from March on, so that leap days come last.
+#[must_use]
+pub fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let shifted = days + 719_468;
     let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
@@ -86,6 +92,7 @@ mod tests {
             (1_709_251_199, "2024-02-29T23:59:59Z"),
             (1_700_000_000, "2023-11-14T22:13:20Z"),
             (4_102_444_800, "2100-01-01T00:00:00Z"),
+            (LAST_SECOND, "9999-12-31T23:59:59Z"),
             (-1, "1969-12-31T23:59:59Z"),
         ] {
             assert_eq!(rfc3339(seconds), text);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifestBuilder, MediaType, Platform, SCHEMA_VERSION, Sha256Digest};
+use oci_spec::image::{
+    Descriptor, ImageIndex, ImageManifestBuilder, MediaType, Platform, SCHEMA_VERSION, Sha256Digest,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;

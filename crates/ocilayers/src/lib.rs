@@ -30,7 +30,7 @@ pub use digest::Digest;
 pub use error::Error;
 pub use flatten::{chain_id, flatten, tree_of_tar};
 pub use image::{Image, LayerBlob};
-pub use import::import;
+pub use import::{import, rfc3339};
 pub use layout::{Written, write as write_layout};
 pub use limits::Limits;
 pub use reference::{ImageRef, ReferenceError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fstree::Diff;
 use rayon::prelude::*;
 
-use crate::blobs::check_size;
+use crate::blobs::{check_digest, check_size};
 use crate::decompress::{self, Bounded, Compression};
 use crate::digest::{Digest, Hashing};
 use crate::error::Error;
@@ -201,13 +201,6 @@ struct Spooled {
     file: tempfile::NamedTempFile,
     diff_id: Digest,
     size: u64,
-}
-
-fn check_digest(what: &str, expected: &Digest, found: &Digest) -> Result<(), Error> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Error::Mismatch { what: what.to_owned(), expected: expected.to_string(), found: found.to_string() })
 }
 
 fn warn_of_media_type(layer: &LayerBlob, found: Compression) {

@@ -1,5 +1,7 @@
 //! `.wh.` names and the removals they stand for (OCI image specification, layer.md, "Whiteouts").
 
+use std::collections::BTreeMap;
+
 use fstree::{Addition, Diff, Kind, Metadata, Node, Removal, TreePath};
 
 use crate::error::Error;
@@ -22,38 +24,81 @@ pub(crate) fn split(mut diff: Diff, layer: &str) -> Result<Diff, Error> {
     let refuse =
         |path: &TreePath, why| Error::Whiteout { layer: layer.to_owned(), name: path.as_bytes().to_vec(), why };
     let mut kept = Vec::with_capacity(diff.additions.len());
+    let mut pseudo_links = BTreeMap::new();
     for mut addition in std::mem::take(&mut diff.additions) {
         let (Addition::Entry { path, .. } | Addition::Link { path, .. }) = &addition;
-        let Some((parent, name)) = path.split_last() else {
-            kept.push(addition);
-            continue;
-        };
-        if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(AUFS)) {
-            // What is inside aufs's own directories goes with them.
-            continue;
-        }
-        if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(PREFIX)) {
-            return Err(refuse(path, "a whiteout can't be a directory"));
-        }
-        if name == OPAQUE {
-            diff.removals.push(Removal::Opaque(parse(parent)));
-        } else if name.starts_with(AUFS) {
-            tracing::debug!(path = %path.as_bytes().escape_ascii(), "a file of aufs is left out");
-        } else if let Some(hidden) = name.strip_prefix(PREFIX) {
-            if matches!(hidden, b"" | b"." | b"..") {
-                return Err(refuse(path, "it names no entry"));
+        match role(path).map_err(|why| refuse(path, why))? {
+            Role::Opaque(directory) => diff.removals.push(Removal::Opaque(directory)),
+            Role::Whiteout(hidden) => diff.removals.push(Removal::Path(hidden)),
+            Role::OfAufs => {
+                tracing::debug!(path = %path.as_bytes().escape_ascii(), "a file of aufs is left out");
+                if let Addition::Entry { path, node } = addition {
+                    pseudo_links.insert(path, PseudoLink::Content(node));
+                }
             }
-            let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
-            diff.removals.push(Removal::Path(parse(&[parent, slash, hidden].concat())));
-        } else {
-            if let Addition::Entry { node, .. } = &mut addition {
-                node.metadata.xattrs.retain(|name, _| !NOT_OF_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix)));
+            Role::OfTheImage => {
+                resolve_pseudo_link(&mut addition, &mut pseudo_links);
+                if let Addition::Entry { node, .. } = &mut addition {
+                    node.metadata
+                        .xattrs
+                        .retain(|name, _| !NOT_OF_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix)));
+                }
+                kept.push(addition);
             }
-            kept.push(addition);
         }
     }
     diff.additions = kept;
     Ok(diff)
+}
+
+/// What a name of a layer stands for.
+enum Role {
+    OfTheImage,
+    OfAufs,
+    Opaque(TreePath),
+    Whiteout(TreePath),
+}
+
+fn role(path: &TreePath) -> Result<Role, &'static str> {
+    let Some((parent, name)) = path.split_last() else { return Ok(Role::OfTheImage) };
+    if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(AUFS)) {
+        // What is inside aufs's own directories goes with them.
+        return Ok(Role::OfAufs);
+    }
+    if parent.split(|&byte| byte == b'/').any(|name| name.starts_with(PREFIX)) {
+        return Err("a whiteout can't be a directory");
+    }
+    let Some(hidden) = name.strip_prefix(PREFIX) else { return Ok(Role::OfTheImage) };
+    match hidden {
+        _ if name == OPAQUE => Ok(Role::Opaque(parse(parent))),
+        _ if name.starts_with(AUFS) => Ok(Role::OfAufs),
+        b"" | b"." | b".." => Err("it names no entry"),
+        _ => {
+            let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+            Ok(Role::Whiteout(parse(&[parent, slash, hidden].concat())))
+        }
+    }
+}
+
+/// A file in `.wh..wh.plnk`, where aufs keeps what has several names.
+enum PseudoLink {
+    /// No name of the image has been given to it.
+    Content(Node),
+    /// The first name that was.
+    Named(TreePath),
+}
+
+/// Makes a hard link to a file of aufs the file itself, and further links to it links of that name.
+fn resolve_pseudo_link(addition: &mut Addition, pseudo_links: &mut BTreeMap<TreePath, PseudoLink>) {
+    let Addition::Link { path, target } = addition else { return };
+    let Some(link) = pseudo_links.get_mut(target) else { return };
+    match std::mem::replace(link, PseudoLink::Named(path.clone())) {
+        PseudoLink::Content(node) => *addition = Addition::Entry { path: path.clone(), node },
+        PseudoLink::Named(first) => {
+            *target = first.clone();
+            *link = PseudoLink::Named(first);
+        }
+    }
 }
 
 fn parse(path: &[u8]) -> TreePath {
@@ -127,6 +172,15 @@ mod tests {
         for name in ["a/.wh.", ".wh..", ".wh...", ".wh.d/x"] {
             assert!(split(entries(&[name]), "l").is_err(), "{name}");
         }
+        let node = |mode| Node { metadata: Metadata { mode, ..Metadata::default() }, kind: Kind::Fifo };
+        let path = |name: &str| TreePath::parse(name.as_bytes()).unwrap();
+        let link = |name, target| Addition::Link { path: path(name), target: path(target) };
+        let entry = |name, mode| Addition::Entry { path: path(name), node: node(mode) };
+        let additions =
+            vec![entry(".wh..wh.plnk/1.2", 7), link("a", ".wh..wh.plnk/1.2"), link("b", ".wh..wh.plnk/1.2")];
+        let linked = split(Diff { additions, ..Diff::default() }, "l").unwrap();
+        assert_eq!(linked.additions, [entry("a", 7), link("b", "a")]);
+
         let aufs = split(entries(&[".wh..wh.plnk", ".wh..wh.plnk/1.2", "d/.wh..wh..opqX"]), "l").unwrap();
         assert!(aufs.additions.is_empty() && aufs.removals.is_empty());
     }
