@@ -102,11 +102,7 @@ pub struct Syntax<'a> {
 /// that starts with `#!`.
 #[must_use]
 pub fn detect_syntax(text: &str) -> Option<Syntax<'_>> {
-    let text_after_mark = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let body = match text_after_mark.strip_prefix("#!") {
-        Some(rest) => rest.split_once('\n').map_or("", |(_, body)| body),
-        None => text_after_mark,
-    };
+    let body = after_shebang(text);
     let at = text.len() - body.len();
     let notation = |prefix| top_directive(body, prefix, DirectiveName::Syntax).map(|value| (value, at));
     if let Some((value, at)) = notation("#").or_else(|| notation("//")) {
@@ -117,6 +113,20 @@ pub fn detect_syntax(text: &str) -> Option<Syntax<'_>> {
     let image = json::object_string(body, "syntax")?;
     let start = at + (image.as_ptr().addr() - body.as_ptr().addr());
     Some(Syntax { image, span: Span::new(to_u32(start), to_u32(start + image.len())) })
+}
+
+/// The options of `# check=` as BuildKit's linter finds them: also after a first line that starts with `#!`.
+#[must_use]
+pub fn detect_check(text: &str) -> Option<&str> {
+    top_directive(after_shebang(text), "#", DirectiveName::Check)
+}
+
+fn after_shebang(text: &str) -> &str {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    match text.strip_prefix("#!") {
+        Some(rest) => rest.split_once('\n').map_or("", |(_, body)| body),
+        None => text,
+    }
 }
 
 /// The value of the directive `name` at the top of `text`; a duplicate ends the search.

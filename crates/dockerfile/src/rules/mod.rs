@@ -153,3 +153,6 @@ fn command_as_written(command: &Command<'_>, lints: &mut Lints) {
 fn keyword_span(instruction: &Instruction<'_>) -> Span {
     instruction.keyword.span
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The options of `# check=`: which rules are silent, which experimental ones speak, and whether a finding is an error.
 
+use crate::ast::DirectiveName;
 use crate::diagnostic::Code;
+use crate::directive::{detect_check, split};
 use crate::goformat::{parse_bool, quote};
 use crate::span::Text;
 
@@ -60,6 +62,14 @@ impl Selection {
 pub struct InvalidCheckOptions(String);
 
 impl CheckOptions {
+    /// The options that a file's own `# check=` directive asks for; the defaults when it has none.
+    ///
+    /// # Errors
+    /// As [`CheckOptions::parse`].
+    pub fn of_file(text: &str) -> Result<Self, InvalidCheckOptions> {
+        detect_check(text).map_or_else(|| Ok(CheckOptions::default()), CheckOptions::parse)
+    }
+
     /// Reads the value of a `# check=` directive. Only the text up to the first blank counts.
     ///
     /// # Errors
@@ -127,9 +137,7 @@ fn replaced(old: &Selection, new: Selection) -> Selection {
 
 /// The value of a comment `check = value`, in any case of `check`.
 fn check_value(comment: &str) -> Option<&str> {
-    let (name, value) = comment.split_once('=')?;
-    let value = value.trim();
-    (name.trim().eq_ignore_ascii_case("check") && !value.is_empty()).then_some(value)
+    split(comment).filter(|(name, _)| *name == DirectiveName::Check).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -149,6 +157,16 @@ mod tests {
         assert!(CheckOptions::parse("skip=all;error=true").unwrap().error);
         assert!(!CheckOptions::parse("skip=all").unwrap().wants(Code::UndefinedVar));
         assert_eq!(CheckOptions::parse(""), Ok(CheckOptions::default()));
+    }
+
+    #[test]
+    fn the_file_s_own_directive_is_found_where_the_reference_finds_it() {
+        for text in ["# check=skip=all\n", "#!x\n# check=skip=all\n", "# escape=`\n#CHECK = skip=all note\n"] {
+            assert_eq!(CheckOptions::of_file(text).map(|options| options.skip), Ok(Selection::All), "{text:?}");
+        }
+        for text in ["", "FROM x\n# check=skip=all\n", " # check=skip=all", "// check=skip=all"] {
+            assert_eq!(CheckOptions::of_file(text), Ok(CheckOptions::default()), "{text:?}");
+        }
     }
 
     #[test]
