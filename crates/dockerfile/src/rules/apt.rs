@@ -59,6 +59,13 @@ fn scripts<'r>(command: &'r Command<'r>, run: &'r Run<'r>) -> Vec<Script<'r>> {
     }
 }
 
+impl Call<'_> {
+    /// Whether it fetches the package lists.
+    pub(super) fn updates(&self) -> bool {
+        self.verb == "update" || (self.verb == "install" && self.words.contains(&"--update"))
+    }
+}
+
 impl<'r> Script<'r> {
     pub(super) fn span(&self, word: &Word) -> Span {
         match self.place {

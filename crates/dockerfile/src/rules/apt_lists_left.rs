@@ -9,9 +9,10 @@ use crate::instruction::Run;
 const LISTS: &str = "/var/lib/apt";
 
 pub(super) fn check(script: &Script<'_>, calls: &[Call<'_>], run: &Run<'_>, lints: &mut Lints) {
-    let Some(update) = calls.iter().find(|call| call.verb == "update") else { return };
+    let Some(update) = calls.iter().find(|call| call.updates()) else { return };
     let mounted = run.mounts.iter().any(|mount| mount.value.contains(LISTS));
-    if mounted || removes_lists(script.text) {
+    let cleaned = calls.iter().any(|call| matches!(call.verb, "distclean" | "dist-clean"));
+    if mounted || cleaned || removes_lists(script.text) {
         return;
     }
     let message = "the package lists of apt-get update stay in the image";
@@ -19,12 +20,12 @@ pub(super) fn check(script: &Script<'_>, calls: &[Call<'_>], run: &Run<'_>, lint
     lints.report(finding.help("end the RUN with && rm -rf /var/lib/apt/lists/*"));
 }
 
-/// Whether any command but apt itself is given the lists' folder: `rm`, `find -delete`, a clean-up function.
+/// Whether a command that removes files is given the lists' folder, be it in the quoted script of another shell.
 fn removes_lists(text: &str) -> bool {
     text.contains(LISTS)
         && commands(text).iter().any(|words| {
-            let text = |word: &std::ops::Range<usize>| &text[word.clone()];
-            let removes = words.iter().any(|word| matches!(text(word), "rm" | "find" | "xargs" | "rmdir"));
-            removes && words.iter().any(|word| text(word).contains(LISTS))
+            let words = || words.iter().map(|word| &text[word.clone()]);
+            let removes = words().any(|word| matches!(word, "rm" | "find" | "xargs" | "rmdir"));
+            words().any(|word| word.contains(LISTS) && (removes || word.contains("rm ")))
         })
 }

@@ -5,9 +5,9 @@ use super::apt::Call;
 use crate::diagnostic::{Code, Diagnostic};
 
 pub(super) fn check(calls: &[Call<'_>], lints: &mut Lints) {
-    let asks = |verb: &str| {
-        matches!(verb, "install" | "remove" | "purge" | "upgrade" | "dist-upgrade" | "full-upgrade" | "autoremove")
-    };
+    // `autoremove` is left out: it mostly finds nothing to do, and does not ask then.
+    let asks =
+        |verb: &str| matches!(verb, "install" | "remove" | "purge" | "upgrade" | "dist-upgrade" | "full-upgrade");
     for call in calls.iter().filter(|call| asks(call.verb) && !call.words.iter().any(|word| says_yes(word))) {
         let message = format!("`{}` asks for confirmation, and a build cannot answer", call.verb);
         let finding = Diagnostic::new(Code::AptMissingYes, call.span, message);

@@ -5,7 +5,7 @@ use super::apt::Call;
 use crate::diagnostic::{Code, Diagnostic};
 
 pub(super) fn check(calls: &[Call<'_>], lints: &mut Lints) {
-    let updated = calls.iter().position(|call| call.verb == "update").unwrap_or(calls.len());
+    let updated = calls.iter().position(Call::updates).unwrap_or(calls.len());
     for call in calls[..updated].iter().filter(|call| call.verb == "install" && needs_lists(call)) {
         let message = "packages are installed without an apt-get update in the same RUN";
         let finding = Diagnostic::new(Code::AptUpdateSeparate, call.span, message);

@@ -60,6 +60,9 @@ fn apt() {
         ("--mount=type=cache,target=/var/lib/apt apt update && apt install --yes a".to_owned(), vec![]),
         ("echo 'apt-get install x' # apt-get install y".to_owned(), vec![]),
         ("pip install apt".to_owned(), vec![]),
+        ("apt-get install --update -y a && apt-get dist-clean".to_owned(), vec![]),
+        ("apt-get update && bash -c \"rm -rf /var/lib/apt/lists/*\"".to_owned(), vec![]),
+        ("apt-get autoremove".to_owned(), vec![]),
         ("[\"apt-get\", \"install\"]".to_owned(), vec![]),
         (
             "<<EOF\nset -e\napt-get update\napt-get install a\nEOF".to_owned(),
