@@ -33,30 +33,31 @@ pub(super) fn check(command: &Command<'_>, run: &Run<'_>, lints: &mut Lints) {
     if !run.cmdline.shell_form {
         return;
     }
-    for script in scripts(command, run) {
-        // Most scripts never call apt.
-        if !script.text.contains("apt") {
-            continue;
-        }
-        let calls = script.calls();
+    let Some(script) = script(command, run) else { return };
+    let calls = script.calls();
+    if !calls.is_empty() {
         apt_update_separate::check(&calls, lints);
         apt_missing_yes::check(&calls, lints);
         apt_lists_left::check(&script, &calls, run, lints);
     }
 }
 
-/// A heredoc that is the whole command is the script; otherwise the command line is.
-fn scripts<'r>(command: &'r Command<'r>, run: &'r Run<'r>) -> Vec<Script<'r>> {
-    let Some(line) = run.cmdline.args.first() else { return Vec::new() };
-    match run.heredocs {
-        [only] if line.as_str().trim_start().starts_with("<<") && !only.content.starts_with("#!") => {
-            vec![Script { text: only.content, place: Place::Source(only.span.start) }]
-        }
-        _ => {
-            let offset = command.instruction.original.find(line.as_str()).unwrap_or(0);
-            vec![Script { text: line.as_str(), place: Place::Joined(command, offset) }]
-        }
+/// A heredoc that is the whole command is the script; otherwise the command line is. Most scripts never call apt: `None`.
+fn script<'r>(command: &'r Command<'r>, run: &'r Run<'r>) -> Option<Script<'r>> {
+    let line = run.cmdline.args.first()?.as_str();
+    let body = match run.heredocs {
+        [only] if line.trim_start().starts_with("<<") && !only.content.starts_with("#!") => Some(only),
+        _ => None,
+    };
+    let text = body.map_or(line, |body| body.content);
+    if !text.contains("apt") {
+        return None;
     }
+    let place = match body {
+        Some(body) => Place::Source(body.span.start),
+        None => Place::Joined(command, command.instruction.original.find(line).unwrap_or(0)),
+    };
+    Some(Script { text, place })
 }
 
 impl Call<'_> {

@@ -42,6 +42,7 @@ pub use options::{CheckOptions, InvalidCheckOptions};
 use crate::ast::Instruction;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::instruction::{Command, CommandKind, Instructions};
+use crate::parse::EmptyContinuation;
 use crate::span::{Span, Text};
 
 /// Collects what the rules find, as far as the file's `# check=` lines let them speak.
@@ -116,9 +117,12 @@ fn finding(code: Code, span: Span, message: String) -> Diagnostic {
     Diagnostic::new(code, span, Cow::Owned(message.clone())).buildkit(message)
 }
 
-/// Runs the rules that look at instructions as they are written, in BuildKit's order: instruction by instruction, then
-/// stage names, then the case of keywords.
-pub fn run(instructions: &Instructions<'_>, lints: &mut Lints) {
+/// Runs the rules that look at instructions as they are written, in BuildKit's order: the parser's warnings, instruction by
+/// instruction, then stage names, then the case of keywords.
+pub fn run(warnings: &[EmptyContinuation], instructions: &Instructions<'_>, lints: &mut Lints) {
+    for warning in warnings {
+        no_empty_continuation::report(warning.span, lints);
+    }
     for command in &instructions.meta_args {
         command_as_written(command, lints);
     }
@@ -132,8 +136,8 @@ pub fn run(instructions: &Instructions<'_>, lints: &mut Lints) {
         }
     }
     lints.enter(&[]);
-    for index in 0..instructions.stages.len() {
-        reserved_stage_name::check(&instructions.stages[index], lints);
+    for stage in &instructions.stages {
+        reserved_stage_name::check(stage, lints);
     }
     duplicate_stage_name::check(&instructions.stages, lints);
     consistent_instruction_casing::check(&instructions.stages, lints);

@@ -7,7 +7,7 @@ fn lint(text: &str) -> Vec<(&'static str, &str)> {
     let typed = instruction::read(&parsed.dockerfile);
     assert_eq!((parsed.diagnostics.len(), typed.diagnostics.len()), (0, 0), "{text}");
     let mut lints = Lints::new(CheckOptions::of_file(text).unwrap());
-    run(&typed.instructions, &mut lints);
+    run(&parsed.warnings, &typed.instructions, &mut lints);
     lints.into_found().iter().map(|one| (one.code.name(), one.span.of(text))).collect()
 }
 
@@ -24,6 +24,7 @@ fn stages_and_keywords() {
         ("from a\nrun x\nRUN y", vec![("ConsistentInstructionCasing", "RUN")]),
         ("FROM a\nMAINTAINER x", vec![("MaintainerDeprecated", "MAINTAINER")]),
         ("FROM a AS b\nRUN x", vec![]),
+        ("FROM a\nRUN x \\\n\n y", vec![("NoEmptyContinuation", "")]),
     ] {
         assert_eq!(lint(text), expected, "{text}");
     }
@@ -79,7 +80,7 @@ fn findings_ask_for_an_error_only_by_the_reference_s_own_rules() {
         let parsed = parse(text, Mode::BuildKit);
         let typed = instruction::read(&parsed.dockerfile);
         let mut lints = Lints::new(CheckOptions::of_file(text).unwrap());
-        run(&typed.instructions, &mut lints);
+        run(&parsed.warnings, &typed.instructions, &mut lints);
         lints.violation()
     };
     assert_eq!(violation("# check=error=true\nFROM a\nRUN apt-get install x"), None);
