@@ -57,6 +57,14 @@ impl Env {
         self.reindex(name);
     }
 
+    /// Sets `name`, in its old place if it has one.
+    pub fn replace(&mut self, name: &str, value: &str) {
+        match self.position(name).and_then(|at| self.slots[at].as_mut()) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.set(name, value),
+        }
+    }
+
     /// How many variables are set.
     #[must_use]
     pub fn len(&self) -> usize {

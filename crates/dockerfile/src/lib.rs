@@ -4,6 +4,7 @@
 pub mod ast;
 mod code;
 pub mod config;
+pub mod convert;
 mod csv;
 pub mod diagnostic;
 pub mod directive;

@@ -20,6 +20,8 @@ pub struct Limits {
     pub env_max: usize,
     /// Exposed ports of one image. Default 1024, which leaves room for one generous range.
     pub ports_max: usize,
+    /// Sum of the history and of what the operations hold (arguments, environments, directories). Default 4 MiB.
+    pub output_bytes_max: usize,
     /// Operations of one conversion, over all its stages. Default 16384.
     pub ops_max: usize,
 }
@@ -33,16 +35,18 @@ impl Default for Limits {
             nesting_max: 64,
             env_max: 4096,
             ports_max: 1024,
+            output_bytes_max: 4 << 20,
             ops_max: 16 << 10,
         }
     }
 }
 
 impl Limits {
-    /// The defaults, but with room for everything BuildKit accepts in `EXPOSE`: every port of its three protocols.
+    /// The defaults, but with room for everything BuildKit accepts in `EXPOSE`: every port of its three protocols, and
+    /// their names in the history.
     #[must_use]
     pub fn reference() -> Self {
-        Limits { ports_max: 3 * 65_536, ..Limits::default() }
+        Limits { ports_max: 3 * 65_536, output_bytes_max: 64 << 20, ..Limits::default() }
     }
 }
 
@@ -62,6 +66,8 @@ pub enum LimitReached {
     Env(usize),
     /// More exposed ports than this.
     Ports(usize),
+    /// History and operations hold more than this many bytes.
+    OutputBytes(usize),
     /// More operations than this.
     Ops(usize),
 }
@@ -75,6 +81,7 @@ impl fmt::Display for LimitReached {
             LimitReached::Nesting(max) => write!(f, "substitutions nest deeper than {max}"),
             LimitReached::Env(max) => write!(f, "more than {max} environment variables"),
             LimitReached::Ports(max) => write!(f, "more than {max} exposed ports"),
+            LimitReached::OutputBytes(max) => write!(f, "history and operations hold more than {max} bytes"),
             LimitReached::Ops(max) => write!(f, "more than {max} operations"),
         }
     }
@@ -88,13 +95,15 @@ pub struct Budget {
     limits: Limits,
     bytes_spent: usize,
     steps_spent: usize,
+    output_spent: usize,
+    ports_spent: usize,
 }
 
 impl Budget {
     /// A full budget.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Budget { limits, bytes_spent: 0, steps_spent: 0 }
+        Budget { limits, bytes_spent: 0, steps_spent: 0, output_spent: 0, ports_spent: 0 }
     }
 
     /// The caps this budget came from.
@@ -108,11 +117,7 @@ impl Budget {
     /// # Errors
     /// [`LimitReached::ExpandedBytes`] when they are not there.
     pub fn spend_bytes(&mut self, bytes: usize) -> Result<(), LimitReached> {
-        self.bytes_spent = self.bytes_spent.saturating_add(bytes);
-        match self.bytes_spent > self.limits.expanded_bytes_max {
-            true => Err(LimitReached::ExpandedBytes(self.limits.expanded_bytes_max)),
-            false => Ok(()),
-        }
+        spend(&mut self.bytes_spent, bytes, self.limits.expanded_bytes_max, LimitReached::ExpandedBytes)
     }
 
     /// Takes `steps` of pattern matching, a step being one look at one character.
@@ -120,11 +125,23 @@ impl Budget {
     /// # Errors
     /// [`LimitReached::PatternSteps`] when they are not there.
     pub fn spend_steps(&mut self, steps: usize) -> Result<(), LimitReached> {
-        self.steps_spent = self.steps_spent.saturating_add(steps);
-        match self.steps_spent > self.limits.pattern_steps_max {
-            true => Err(LimitReached::PatternSteps(self.limits.pattern_steps_max)),
-            false => Ok(()),
-        }
+        spend(&mut self.steps_spent, steps, self.limits.pattern_steps_max, LimitReached::PatternSteps)
+    }
+
+    /// Takes `bytes` of history or of an operation.
+    ///
+    /// # Errors
+    /// [`LimitReached::OutputBytes`] when they are not there.
+    pub fn spend_output(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        spend(&mut self.output_spent, bytes, self.limits.output_bytes_max, LimitReached::OutputBytes)
+    }
+
+    /// Takes `ports` exposed ports.
+    ///
+    /// # Errors
+    /// [`LimitReached::Ports`] when they are not there.
+    pub fn spend_ports(&mut self, ports: usize) -> Result<(), LimitReached> {
+        spend(&mut self.ports_spent, ports, self.limits.ports_max, LimitReached::Ports)
     }
 
     /// Refuses a value that grew to `bytes`.
@@ -132,9 +149,17 @@ impl Budget {
     /// # Errors
     /// [`LimitReached::ValueBytes`] when it is over the cap.
     pub fn check_value(&self, bytes: usize) -> Result<(), LimitReached> {
-        match bytes > self.limits.value_bytes_max {
-            true => Err(LimitReached::ValueBytes(self.limits.value_bytes_max)),
-            false => Ok(()),
-        }
+        let max = self.limits.value_bytes_max;
+        if bytes > max { Err(LimitReached::ValueBytes(max)) } else { Ok(()) }
     }
+}
+
+fn spend(
+    spent: &mut usize,
+    amount: usize,
+    max: usize,
+    reached: impl Fn(usize) -> LimitReached,
+) -> Result<(), LimitReached> {
+    *spent = spent.saturating_add(amount);
+    if *spent > max { Err(reached(max)) } else { Ok(()) }
 }

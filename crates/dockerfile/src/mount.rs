@@ -28,7 +28,7 @@ pub enum MountType {
 }
 
 /// Who may use a cache at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharing {
     /// Everyone.
@@ -252,7 +252,10 @@ impl Mount {
     ///
     /// # Errors
     /// [`MountError`] for the first fault from left to right, then for keys that do not go together.
-    pub fn evaluate(value: &str, mut expand: impl FnMut(&str) -> Result<String, ExpandError>) -> Result<Self, MountError> {
+    pub fn evaluate(
+        value: &str,
+        mut expand: impl FnMut(&str) -> Result<String, ExpandError>,
+    ) -> Result<Self, MountError> {
         let mut mount = Mount::default();
         let mut read_only = None;
         for field in fields(value).map_err(MountError::Csv)? {

@@ -12,6 +12,7 @@ mod transfer;
 
 use std::borrow::Cow;
 
+pub(crate) use read::read_command;
 pub use read::{Typed, read};
 
 use crate::ast::{Heredoc, Instruction};

@@ -47,6 +47,19 @@ pub fn read<'d>(dockerfile: &'d Dockerfile<'_>) -> Typed<'d> {
     typed
 }
 
+/// Types one instruction on its own, as a trigger is typed; `None` for a `FROM`.
+///
+/// # Errors
+/// What is wrong with it; BuildKit's wording has no line in front then.
+pub(crate) fn read_command<'d>(
+    instruction: &'d Instruction<'d>,
+) -> std::result::Result<Option<Command<'d>>, Box<Diagnostic>> {
+    Ok(match read_one(instruction)? {
+        Read::Command(kind) => Some(Command { instruction, kind }),
+        Read::Stage(_) => None,
+    })
+}
+
 /// BuildKit says the line in front of all but one of its messages.
 fn prefix(found: &mut Diagnostic, instruction: &Instruction<'_>) {
     let line = instruction.start_line;

@@ -84,6 +84,15 @@ impl Lints {
         self.found.push(finding);
     }
 
+    /// Gives the findings from number `from` on another place: those in a trigger are shown at the `FROM` that pulled it.
+    pub(crate) fn relocate(&mut self, from: usize, span: Span) {
+        for finding in self.found.iter_mut().skip(from) {
+            finding.span = span;
+            finding.labels.clear();
+            finding.fix.clear();
+        }
+    }
+
     /// What was found, in the order it was found.
     #[must_use]
     pub fn found(&self) -> &[Diagnostic] {

@@ -1,0 +1,82 @@
+//! The global scope: predefined platform arguments, then the `ARG`s before the first `FROM`.
+
+use std::collections::BTreeMap;
+
+use crate::ast::Instruction;
+use crate::env::{Env, Variables};
+use crate::expand::{ExpandError, Lexer};
+use crate::instruction::{Command, CommandKind};
+use crate::limits::Budget;
+use crate::platform::Platform;
+
+/// Build arguments by name.
+pub(super) type BuildArgs = BTreeMap<String, String>;
+
+/// What `FROM` can use, without the file's own arguments.
+pub(super) fn predefined(build: &Platform, target: &Platform, target_stage: &str, args: &BuildArgs) -> Env {
+    let target_stage = if target_stage.is_empty() { "default" } else { target_stage };
+    let values = [
+        ("BUILDPLATFORM", build.without_version()),
+        ("BUILDOS", build.os.clone()),
+        ("BUILDOSVERSION", build.os_version.clone()),
+        ("BUILDARCH", build.architecture.clone()),
+        ("BUILDVARIANT", build.variant.clone()),
+        ("TARGETPLATFORM", target.to_string()),
+        ("TARGETOS", target.os.clone()),
+        ("TARGETOSVERSION", target.os_version.clone()),
+        ("TARGETARCH", target.architecture.clone()),
+        ("TARGETVARIANT", target.variant.clone()),
+        ("TARGETSTAGE", target_stage.to_owned()),
+    ];
+    values.into_iter().map(|(name, value)| (name, args.get(name).cloned().unwrap_or(value))).collect()
+}
+
+/// The global scope.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    /// The variables that have a value.
+    pub(super) values: Env,
+    /// The names the file declares, with or without a value.
+    pub(super) declared: Vec<String>,
+}
+
+/// Adds the `ARG`s before the first `FROM`: a build argument wins over the default, which may use what came before.
+pub(super) fn with_meta_args<'d>(
+    predefined: &Env,
+    meta_args: &[Command<'d>],
+    args: &BuildArgs,
+    lexer: Lexer,
+    budget: &mut Budget,
+) -> Result<Scope, (ExpandError, &'d Instruction<'d>)> {
+    let mut scope = Scope { values: predefined.clone(), declared: Vec::new() };
+    for command in meta_args {
+        let CommandKind::Arg(declarations) = &command.kind else { continue };
+        for declaration in declarations {
+            scope.declared.push(declaration.key.to_owned());
+            let given = args.get(declaration.key).cloned();
+            let value = match (given, declaration.value) {
+                (Some(given), _) => Some(given),
+                (None, None) => None,
+                (None, Some(default)) => {
+                    let expanded = lexer.expand(default, &scope.values, budget);
+                    Some(expanded.map_err(|error| (error, command.instruction))?.text.into_owned())
+                }
+            };
+            if let Some(value) = value {
+                scope.values.set(declaration.key, &value);
+            }
+        }
+    }
+    Ok(scope)
+}
+
+impl Scope {
+    /// Every name a `FROM` may use.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.values.iter().map(|(name, _)| name).chain(self.declared.iter().map(String::as_str)).collect()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name)
+    }
+}

@@ -1,0 +1,146 @@
+//! What a stage has become so far: its files, its environment and its config.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::op::OpId;
+use crate::ast::Instruction;
+use crate::config::ImageConfig;
+use crate::env::Env;
+use crate::goformat::join_path;
+use crate::platform::Platform;
+
+/// The directories that are searched for programs when the base image does not say.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One entry of an image's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// What made it, in BuildKit's spelling.
+    pub created_by: String,
+    /// It changed no files.
+    pub empty_layer: bool,
+}
+
+/// A stage while its instructions are gone through.
+#[derive(Clone, Debug)]
+pub(super) struct State<'d> {
+    /// Its files; `None` is nothing yet.
+    pub(super) root: Option<OpId>,
+    /// What processes see: `ENV` and `ARG`, the last one set at the end.
+    pub(super) env: Rc<Env>,
+    /// What the image will hold: `ENV` in the order it was first set.
+    pub(super) image_env: Rc<Env>,
+    /// The rest of the config; its `env` is not kept up to date.
+    pub(super) config: Rc<ImageConfig>,
+    /// Working directory of processes.
+    pub(super) cwd: String,
+    /// From `MAINTAINER`.
+    pub(super) author: String,
+    /// Entries of this stage alone.
+    pub(super) history: Vec<History>,
+    /// Every `ARG` of the stage, with its value, or nothing.
+    pub(super) build_args: Rc<Env>,
+    /// A `WORKDIR` was seen.
+    pub(super) workdir_set: bool,
+    /// Platform of its images.
+    pub(super) platform: Platform,
+    /// The base image is one of Windows.
+    pub(super) windows: bool,
+    pub(super) cmd: Option<&'d Instruction<'d>>,
+    pub(super) entrypoint: Option<&'d Instruction<'d>>,
+    pub(super) healthcheck: Option<&'d Instruction<'d>>,
+}
+
+impl<'d> State<'d> {
+    /// A stage that starts from an image (or from nothing, for which `config` is that of an empty image).
+    pub(super) fn from_image(root: Option<OpId>, config: &ImageConfig, platform: Platform, windows: bool) -> Self {
+        let mut config = config.clone();
+        let image_env: Env = std::mem::take(&mut config.env).iter().map(|entry| split_env(entry)).collect();
+        config.on_build.clear();
+        State {
+            root,
+            env: Rc::default(),
+            image_env: Rc::new(image_env),
+            config: Rc::new(config),
+            cwd: "/".to_owned(),
+            author: String::new(),
+            history: Vec::new(),
+            build_args: Rc::default(),
+            workdir_set: false,
+            platform,
+            windows,
+            cmd: None,
+            entrypoint: None,
+            healthcheck: None,
+        }
+    }
+
+    /// A stage that starts from another one.
+    pub(super) fn from_stage(base: &State<'d>) -> Self {
+        let mut state = base.clone();
+        state.history.clear();
+        if !state.config.on_build.is_empty() {
+            Rc::make_mut(&mut state.config).on_build.clear();
+        }
+        (state.cmd, state.entrypoint, state.healthcheck) = (None, None, None);
+        state
+    }
+
+    /// Takes over what the config says of environment, directory and user.
+    pub(super) fn begin(&mut self) {
+        use crate::env::Variables as _;
+        if self.image_env.get("PATH").is_none() && !self.platform.is_windows() {
+            Rc::make_mut(&mut self.image_env).set("PATH", DEFAULT_PATH);
+        }
+        // A stage on a stage sets them again, which moves them behind its arguments.
+        let env = Rc::make_mut(&mut self.env);
+        self.image_env.iter().for_each(|(name, value)| env.set(name, value));
+        if !self.config.working_dir.is_empty() {
+            let directory = normal_workdir(&self.config.working_dir, &self.config.working_dir);
+            self.cwd.clone_from(&directory);
+            self.config_mut().working_dir = directory;
+        }
+    }
+
+    /// The config as the image will have it.
+    pub(super) fn finished_config(&self) -> ImageConfig {
+        let mut config = ImageConfig::clone(&self.config);
+        config.env = self.image_env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        config
+    }
+
+    pub(super) fn config_mut(&mut self) -> &mut ImageConfig {
+        Rc::make_mut(&mut self.config)
+    }
+
+    /// The command line of a shell form.
+    pub(super) fn with_shell(&self, text: &str) -> Vec<String> {
+        let default: &[&str] = if self.windows { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+        let mut args: Vec<String> = match self.config.shell.is_empty() {
+            true => default.iter().map(|part| (*part).to_owned()).collect(),
+            false => self.config.shell.clone(),
+        };
+        args.push(text.to_owned());
+        args
+    }
+}
+
+fn split_env(entry: &str) -> (&str, &str) {
+    entry.split_once('=').unwrap_or((entry, ""))
+}
+
+/// A working directory: absolute paths as they stand, relative ones joined to the current one and cleaned.
+pub(super) fn normal_workdir(current: &str, path: &str) -> String {
+    let current = match current {
+        "" => "/".to_owned(),
+        current if current.starts_with('/') => current.to_owned(),
+        current => join_path(&["/", current]),
+    };
+    match path {
+        "" => current,
+        path if path.starts_with('/') => path.to_owned(),
+        path => join_path(&[&current, path]),
+    }
+}
