@@ -4,6 +4,8 @@
 
 #[path = "corpus/hostile.rs"]
 mod hostile;
+#[path = "corpus/made.rs"]
+mod made;
 #[path = "corpus/semantics.rs"]
 mod semantics;
 #[path = "corpus/shared.rs"]

@@ -90,7 +90,10 @@ impl Reader<'_> {
     /// The next header that is not zero; `None` at the end of the archive.
     fn next_header(&mut self) -> Result<Option<Header>, TarError> {
         let mut header = Header::new_old();
-        if self.offset >= self.len {
+        if self.offset > self.len {
+            return Err(self.fault(&[], Fault::Truncated));
+        }
+        if self.offset == self.len {
             return self.end();
         }
         self.bytes(self.offset, header.as_mut_bytes())?;

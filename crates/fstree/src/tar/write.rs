@@ -279,11 +279,16 @@ fn time(seconds: i64, nanoseconds: u32) -> String {
     text
 }
 
-/// The map of a sparse file of format 1.0, filled up to a block. It ends where the file ends.
+/// The map of a sparse file of format 1.0, filled up to a block. A hole at the end is an empty run there: without it GNU tar
+/// makes the file too short.
 fn map_1_0(content: &Content) -> Vec<u8> {
-    let mut text = format!("{}\n", content.segments().len());
-    for segment in content.segments() {
-        let _ = write!(text, "{}\n{}\n", segment.file_offset, segment.len_bytes);
+    let mut runs: Vec<(u64, u64)> = content.segments().iter().map(|run| (run.file_offset, run.len_bytes)).collect();
+    if runs.last().is_none_or(|(start, len)| start + len < content.size_bytes()) {
+        runs.push((content.size_bytes(), 0));
+    }
+    let mut text = format!("{}\n", runs.len());
+    for (start, len) in runs {
+        let _ = write!(text, "{start}\n{len}\n");
     }
     let mut bytes = text.into_bytes();
     let block = usize::try_from(BLOCK).expect("512 fits");
