@@ -94,7 +94,11 @@ fn diagnostic(source: &str, one: &Diagnostic) {
 }
 
 fn inside(source: &str, span: Span) {
-    assert!(span.start <= span.end && source.get(span.range()).is_some(), "span {span:?} outside {} bytes", source.len());
+    assert!(
+        span.start <= span.end && source.get(span.range()).is_some(),
+        "span {span:?} outside {} bytes",
+        source.len()
+    );
 }
 
 fn render(report: &Report<'_>) {
