@@ -13,6 +13,7 @@ mod github;
 #[cfg(feature = "render")]
 mod human;
 mod json;
+pub mod page;
 mod sarif;
 pub mod visible;
 
