@@ -151,8 +151,11 @@ fn read(archive: Vec<u8>) -> Tree {
     tree
 }
 
+/// Stored runs: where each starts in its file, and its bytes.
+type Runs = Vec<(u64, Vec<u8>)>;
+
 /// Where data and holes are in each file, and the data.
-fn contents(tree: &Tree) -> Vec<(Vec<u8>, Vec<(u64, Vec<u8>)>)> {
+fn contents(tree: &Tree) -> Vec<(Vec<u8>, Runs)> {
     let mut all = Vec::new();
     let done: Result<(), ()> = walk(tree, |visit| {
         if let Kind::File(content) = &visit.node.kind {
@@ -170,8 +173,8 @@ fn contents(tree: &Tree) -> Vec<(Vec<u8>, Vec<(u64, Vec<u8>)>)> {
 }
 
 /// Runs that touch are one run.
-fn merged(runs: Vec<(u64, Vec<u8>)>) -> Vec<(u64, Vec<u8>)> {
-    let mut all: Vec<(u64, Vec<u8>)> = Vec::new();
+fn merged(runs: Runs) -> Runs {
+    let mut all = Runs::new();
     for (start, bytes) in runs {
         match all.last_mut() {
             Some((before, data)) if *before + u64::try_from(data.len()).unwrap() == start => data.extend(bytes),
@@ -182,7 +185,7 @@ fn merged(runs: Vec<(u64, Vec<u8>)>) -> Vec<(u64, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn out_and_in_again_is_the_same(tree in tree()) {

@@ -6,6 +6,8 @@
 mod hostile;
 #[path = "corpus/made.rs"]
 mod made;
+#[path = "corpus/properties.rs"]
+mod properties;
 #[path = "corpus/semantics.rs"]
 mod semantics;
 #[path = "corpus/shared.rs"]

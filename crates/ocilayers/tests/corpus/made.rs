@@ -83,7 +83,7 @@ fn base() -> Raw {
 }
 
 /// Writes an image of plain layers, without any code of the crate.
-fn layout(dir: &Path, layers: &[Vec<u8>]) {
+pub(crate) fn layout(dir: &Path, layers: &[Vec<u8>]) {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8], media_type: &str| {
@@ -298,7 +298,7 @@ fn every_cut_of_an_archive_is_an_error_or_ends_between_entries() {
         .dir("d")
         .symlink("s", "t")
         .0;
-    for len in 0..whole.len() {
+    for len in (0..whole.len()).filter(|len| len % 37 == 0 || matches!(len % 512, 0 | 1 | 4 | 5 | 511)) {
         let between = of_bytes(&[whole[..len].to_vec()]).is_ok();
         // After the file, after the directory with its long name, after the link; and nothing at all.
         assert_eq!(between, [0, 4 * 512, 7 * 512, 8 * 512].contains(&len), "{len} bytes");
