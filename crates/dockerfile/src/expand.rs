@@ -57,6 +57,8 @@ pub struct ExpandError {
     pub word: String,
     /// What is wrong with it.
     pub cause: ExpandCause,
+    /// The variables before the fault that were not set, each once, in order of first use.
+    pub unmatched: Vec<String>,
 }
 
 /// What is wrong with a word. `Display` is BuildKit's wording where BuildKit has one.
@@ -129,9 +131,12 @@ impl Lexer {
             return Ok(Expanded { text: Cow::Borrowed(word), matched: Vec::new(), unmatched: Vec::new() });
         }
         let mut run = Run::new(self, word, variables, budget);
-        let text = run.to_end().map_err(|cause| ExpandError { word: word.to_owned(), cause })?;
+        let text = run.to_end();
         let (matched, unmatched) = (run.matched, run.unmatched);
-        Ok(Expanded { text: Cow::Owned(text), matched, unmatched })
+        match text {
+            Ok(text) => Ok(Expanded { text: Cow::Owned(text), matched, unmatched }),
+            Err(cause) => Err(ExpandError { word: word.to_owned(), cause, unmatched }),
+        }
     }
 
     /// Expands `word` and splits the result at the blanks that were not quoted, those inside values included.
@@ -151,7 +156,7 @@ impl Lexer {
         run.words = Some(Words::default());
         match run.to_end() {
             Ok(_) => Ok(run.words.map(Words::finish).unwrap_or_default()),
-            Err(cause) => Err(ExpandError { word: word.to_owned(), cause }),
+            Err(cause) => Err(ExpandError { word: word.to_owned(), cause, unmatched: run.unmatched }),
         }
     }
 

@@ -94,11 +94,13 @@ impl Context<'_> {
         command: &Command<'_>,
         word: &'t str,
     ) -> Result<Cow<'t, str>, ExpandError> {
-        let Expanded { text, unmatched, .. } = lexer.expand(word, state.env.as_ref(), &mut self.budget)?;
+        let mut expanded = lexer.expand(word, state.env.as_ref(), &mut self.budget);
+        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &mut expanded;
         if !unmatched.is_empty() {
+            let unmatched = std::mem::take(unmatched);
             self.report_undefined(state, command, unmatched);
         }
-        Ok(text)
+        expanded.map(|expanded| expanded.text)
     }
 
     /// Names that neither the environment nor an `ARG` without a value knows.

@@ -38,7 +38,7 @@ use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
 use crate::directive::detect_check;
 use crate::dockerignore::DockerIgnore;
-use crate::expand::{ExpandCause, Lexer};
+use crate::expand::{ExpandCause, ExpandError, Expanded, Lexer};
 use crate::instruction::{CommandKind, Instructions, Stage};
 use crate::limits::{Budget, Limits};
 use crate::parse::Parsed;
@@ -257,10 +257,8 @@ impl<'d, 'o> Converter<'d, 'o> {
         let context = &mut self.context;
         context.lints.enter(&stage.from.comments);
         let expanded = context.lexer.expand(stage.base.as_str(), &context.scope.values, &mut context.budget);
-        let unmatched = match &expanded {
-            Ok(base) => base.unmatched.iter().cloned().collect(),
-            Err(_) => std::collections::BTreeSet::new(),
-        };
+        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
+        let unmatched = unmatched.iter().cloned().collect();
         undefined_arg_in_from::report(stage, &unmatched, &context.scope.names(), &mut context.lints);
         let base = match expanded {
             Ok(base) if !base.text.is_empty() => base.text.into_owned(),
@@ -283,14 +281,15 @@ impl<'d, 'o> Converter<'d, 'o> {
         let span = stage.from.flags.first().map_or(stage.from.keyword.span, |flag| flag.span);
         let context = &mut self.context;
         let expanded = context.lexer.expand(expression, &context.scope.values, &mut context.budget);
+        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
+        let unmatched = unmatched.iter().cloned().collect();
+        undefined_arg_in_from::report(stage, &unmatched, &context.scope.names(), &mut context.lints);
         let expanded = expanded.map_err(|error| {
             let limit = matches!(error.cause, ExpandCause::Limit(_));
             let error = if limit { error.into() } else { ConvertError::PlatformExpand(error) };
             self.stop(error, span)
         })?;
         let context = &mut self.context;
-        let unmatched = expanded.unmatched.iter().cloned().collect();
-        undefined_arg_in_from::report(stage, &unmatched, &context.scope.names(), &mut context.lints);
         let target = context.scope.get("TARGETPLATFORM").unwrap_or_default().to_owned();
         redundant_target_platform::check(stage, &expanded, &target, &mut context.lints);
         let platform = Platform::parse(&expanded.text, &context.options.build_platform);
@@ -332,10 +331,7 @@ impl<'d, 'o> Converter<'d, 'o> {
     fn resolve(&mut self, target: usize, base: &ImageConfig, triggers: &Triggers<'d>) -> Result<Vec<bool>, Stop> {
         loop {
             let reachable = self.stages.reachable(target);
-            for index in 0..self.stages.nodes.len() {
-                let resolved = self.stages.nodes[index].resolve();
-                resolved.map_err(|fault| self.stop(fault, Span::empty(0)))?;
-            }
+            self.check_references()?;
             let mut new_needs = false;
             for index in (0..reachable.len()).filter(|index| reachable[*index]) {
                 new_needs |= self.add_triggers(index, base, triggers)?;
@@ -344,6 +340,16 @@ impl<'d, 'o> Converter<'d, 'o> {
                 return Ok(self.stages.reachable(target));
             }
         }
+    }
+
+    /// The reference looks at all bases at once and reports whichever fault it sees first.
+    fn check_references(&mut self) -> Result<(), Stop> {
+        let faults: Vec<Fault> = self.stages.nodes.iter_mut().filter_map(|node| node.resolve().err()).collect();
+        let sound = faults.is_empty();
+        for fault in faults {
+            self.note(fault, Span::empty(0));
+        }
+        if sound { Ok(()) } else { Err(Stop) }
     }
 
     /// Puts the triggers of a stage's base before its own instructions.

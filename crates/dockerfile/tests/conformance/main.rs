@@ -8,6 +8,7 @@ mod ast;
 mod buildkit_files;
 mod differences;
 mod instructions;
+mod lint;
 mod rows;
 mod verdict;
 
@@ -24,6 +25,7 @@ const LEVELS: &[(&str, Compare)] = &[
     ("ast", ast::compare),
     ("warnings", ast::compare_warnings),
     ("instructions", instructions::compare),
+    ("lint", lint::compare),
     ("print", ast::compare_print),
     ("spans", ast::compare_spans),
 ];
