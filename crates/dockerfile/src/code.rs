@@ -474,6 +474,12 @@ codes! {
             bad: "RUN make \\",
             good: "RUN make",
         }
+        TrailingComment "trailing-comment" "a comment after the arguments" {
+            what: "A `#` stands after the arguments of an instruction.",
+            why: "A `#` starts a comment only at the start of a line; here it is part of the value.",
+            bad: "WORKDIR /srv # where it lives",
+            good: "# where it lives\nWORKDIR /srv",
+        }
         IgnoredHeredoc "ignored-heredoc" "a heredoc that is not recognised" {
             what: "The line has a `<<WORD` that BuildKit does not take for a heredoc, because a quote on the line is not closed or the word is written in a way it does not know.",
             why: "The lines of the body would be read as instructions.",
@@ -503,6 +509,14 @@ codes! {
             why: "`EXPOSE 80${X:-81}` exposes 81, not 8081.",
             bad: "EXPOSE 80${X:-81}",
             good: "EXPOSE ${PORT:-8081}",
+        }
+    }
+    Strict Warning {
+        EnvSameLine "env-same-line" "a variable used in the ENV that sets it" {
+            what: "A value in `ENV` refers to a variable that the same instruction sets.",
+            why: "All values are expanded before any is set, so the variable still has its old value.",
+            bad: "ENV HOME_DIR=/srv DATA_DIR=$HOME_DIR/data",
+            good: "ENV HOME_DIR=/srv\nENV DATA_DIR=$HOME_DIR/data",
         }
     }
     Policy Error {

@@ -3,6 +3,7 @@
 use crate::ast::Instruction;
 use crate::diagnostic::{Code, Diagnostic, suggest};
 use crate::instruction::FlagValue;
+use crate::instruction::read::{Faults, Result};
 use crate::span::Text;
 
 /// What a flag takes.
@@ -27,21 +28,28 @@ pub(super) struct FlagSet<'d> {
 
 impl<'d> FlagSet<'d> {
     /// Checks the flags of `instruction` against those it knows, in order.
-    pub(super) fn read(instruction: &'d Instruction<'d>, known: &[Known]) -> Result<Self, Box<Diagnostic>> {
+    pub(super) fn read(instruction: &'d Instruction<'d>, known: &[Known]) -> Result<Self> {
         let mut set = Self::default();
+        let mut faults = Vec::new();
         for flag in &instruction.flags {
-            let (written, value) = split(flag);
-            let name = &written[2..];
-            let Some(&(_, takes)) = known.iter().find(|(known, _)| *known == name) else {
-                return Err(Box::new(unknown(flag, written, known)));
-            };
-            if takes != Takes::Values && set.get(name).is_some() {
-                return Err(Box::new(duplicate(flag, written)));
+            if let Err(fault) = set.add(flag, known) {
+                faults.push(fault);
             }
-            check_value(flag, written, value, takes)?;
-            set.given.push((name, FlagValue { flag, value: value.unwrap_or_default() }));
         }
-        Ok(set)
+        if faults.is_empty() { Ok(set) } else { Err(Faults(faults)) }
+    }
+
+    fn add(&mut self, flag: &'d Text<'d>, known: &[Known]) -> std::result::Result<(), Diagnostic> {
+        let (written, value) = split(flag);
+        let name = &written[2..];
+        let Some(&(_, takes)) = known.iter().find(|(known, _)| *known == name) else {
+            return Err(unknown(flag, written, known));
+        };
+        if takes != Takes::Values && self.get(name).is_some() {
+            return Err(duplicate(flag, written));
+        }
+        self.given.push((name, FlagValue { flag, value: value.unwrap_or_default() }));
+        check_value(flag, written, value, takes)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<FlagValue<'d>> {
@@ -71,19 +79,24 @@ fn split<'d>(flag: &'d Text<'d>) -> (&'d str, Option<&'d str>) {
     }
 }
 
-fn check_value(flag: &Text<'_>, written: &str, value: Option<&str>, takes: Takes) -> Result<(), Box<Diagnostic>> {
+fn check_value(
+    flag: &Text<'_>,
+    written: &str,
+    value: Option<&str>,
+    takes: Takes,
+) -> std::result::Result<(), Diagnostic> {
     let missing = match takes {
         Takes::Bool => value == Some(""),
         Takes::Value | Takes::Values => value.is_none(),
     };
     if missing {
-        return Err(Box::new(no_value(flag, written, takes)));
+        return Err(no_value(flag, written, takes));
     }
     let value = value.unwrap_or_default();
     if takes == Takes::Bool && !["", "true", "false"].iter().any(|known| known.eq_ignore_ascii_case(value)) {
         let message = format!("`{written}` takes `true` or `false`, not `{value}`");
         let found = Diagnostic::new(Code::InvalidFlagValue, flag.part_span(value), message);
-        return Err(Box::new(found.buildkit(format!("expecting boolean value for flag {written}, not: {value}"))));
+        return Err(found.buildkit(format!("expecting boolean value for flag {written}, not: {value}")));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Stage;
 use super::flag_set::Takes;
-use super::read::{Result, doc_comment, end_of, flags};
+use super::read::{Faults, Result, doc_comment, end_of, flags};
 use crate::ast::Instruction;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::goformat::{quote, to_lower};
@@ -14,7 +14,7 @@ pub(super) fn read<'d>(instruction: &'d Instruction<'d>) -> Result<Stage<'d>> {
     let (base, name) = match instruction.args.as_slice() {
         [base] => (base, Cow::Borrowed("")),
         [base, word, name] if is_as(&word.value) => (base, stage_name(name)?),
-        _ => return Err(Box::new(wrong_arguments(instruction))),
+        _ => return Err(Faults::from(wrong_arguments(instruction))),
     };
     let flags = flags(instruction, &[("platform", Takes::Value)])?;
     let doc = doc_comment(instruction, &name);
@@ -40,7 +40,7 @@ fn stage_name<'d>(text: &'d Text<'d>) -> Result<Cow<'d, str>> {
     if valid {
         return Ok(lower);
     }
-    Err(Box::new(
+    Err(Faults::from(
         Diagnostic::new(Code::InvalidStageName, text.span, format!("`{written}` is no valid name for a stage"))
             .help("a name starts with a letter and goes on with letters, digits, `-`, `_` and `.`")
             .buildkit(format!(

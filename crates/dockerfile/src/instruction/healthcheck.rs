@@ -1,7 +1,7 @@
 //! `HEALTHCHECK`.
 
 use super::flag_set::Takes;
-use super::read::{Result, flags, missing_argument};
+use super::read::{Faults, Result, flags, missing_argument};
 use super::{CmdLine, FlagValue, Healthcheck};
 use crate::ast::Instruction;
 use crate::diagnostic::{Code, Diagnostic};
@@ -13,7 +13,7 @@ const MILLISECOND: Nanoseconds = 1_000_000;
 
 pub(super) fn read<'d>(instruction: &'d Instruction<'d>) -> Result<Healthcheck<'d>> {
     let Some((kind, command)) = instruction.args.split_first() else {
-        return Err(Box::new(missing_argument(instruction)));
+        return Err(Faults::from(missing_argument(instruction)));
     };
     let upper = to_upper(&kind.value);
     if upper == "NONE" {
@@ -25,11 +25,11 @@ pub(super) fn read<'d>(instruction: &'d Instruction<'d>) -> Result<Healthcheck<'
     known.push(("retries", Takes::Value));
     let flags = flags(instruction, &known)?;
     if upper != "CMD" {
-        return Err(Box::new(unknown_kind(kind, &upper)));
+        return Err(Faults::from(unknown_kind(kind, &upper)));
     }
     if command.is_empty() {
         let found = Diagnostic::new(Code::InvalidHealthcheck, kind.span, "there is no command after `CMD`");
-        return Err(Box::new(found.buildkit("Missing command after HEALTHCHECK CMD")));
+        return Err(Faults::from(found.buildkit("Missing command after HEALTHCHECK CMD")));
     }
     let duration = |name: &str| flags.get(name).map_or(Ok(0), |flag| duration(flag, name));
     Ok(Healthcheck::Cmd {
@@ -46,7 +46,7 @@ fn none<'d>(rest: &[Text<'_>]) -> Result<Healthcheck<'d>> {
     let Some(first) = rest.first() else { return Ok(Healthcheck::None) };
     let span = rest.last().map_or(first.span, |last| first.span.to(last.span));
     let found = Diagnostic::new(Code::InvalidHealthcheck, span, "nothing may follow `HEALTHCHECK NONE`");
-    Err(Box::new(found.buildkit("HEALTHCHECK NONE takes no arguments")))
+    Err(Faults::from(found.buildkit("HEALTHCHECK NONE takes no arguments")))
 }
 
 fn unknown_kind(kind: &Text<'_>, upper: &str) -> Diagnostic {
@@ -68,13 +68,13 @@ fn duration(flag: FlagValue<'_>, name: &str) -> Result<Nanoseconds> {
         if flag.value.bytes().all(|byte| byte.is_ascii_digit()) {
             let seconds = format!("{}s", flag.value);
             let help = format!("add a unit: `--{name}={seconds}` for seconds");
-            return Box::new(found.help(help).fix(flag.span(), seconds));
+            return Faults::from(found.help(help).fix(flag.span(), seconds));
         }
-        Box::new(found.help("write numbers with units, such as `30s` or `1m30s`"))
+        Faults::from(found.help("write numbers with units, such as `30s` or `1m30s`"))
     })?;
     if value != 0 && value < MILLISECOND {
         let buildkit = format!("Interval {} cannot be less than 1ms", quote(name));
-        return Err(Box::new(fault(format!("`--{name}` cannot be less than 1ms"), buildkit)));
+        return Err(Faults::from(fault(format!("`--{name}` cannot be less than 1ms"), buildkit)));
     }
     Ok(value)
 }
@@ -87,7 +87,7 @@ fn retries(flag: FlagValue<'_>) -> Result<u32> {
     }
     let fault = |buildkit: String| {
         let message = format!("`--retries` takes a whole number, not `{value}`");
-        Box::new(Diagnostic::new(Code::InvalidRetries, flag.span(), message).buildkit(buildkit))
+        Faults::from(Diagnostic::new(Code::InvalidRetries, flag.span(), message).buildkit(buildkit))
     };
     let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
     let parse_error = |why: &str| fault(format!("strconv.ParseInt: parsing {}: {why}", quote(value)));

@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::read::{Result, flags, missing_argument};
+use super::read::{Faults, Result, flags, missing_argument};
 use crate::ast::Instruction;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::goformat::to_upper;
 
 /// The text of the trigger: what follows the word `ONBUILD`, then the bodies of its heredocs.
 pub(super) fn read<'d>(instruction: &'d Instruction<'d>) -> Result<Cow<'d, str>> {
-    let Some(trigger) = instruction.triggers.first() else { return Err(Box::new(missing_argument(instruction))) };
+    let Some(trigger) = instruction.triggers.first() else { return Err(Faults::from(missing_argument(instruction))) };
     flags(instruction, &[])?;
     let name = to_upper(trigger.keyword.value.trim());
     let fault = |message: &'static str, buildkit: String| {
-        Box::new(Diagnostic::new(Code::InvalidTrigger, trigger.keyword.span, message).buildkit(buildkit))
+        Faults::from(Diagnostic::new(Code::InvalidTrigger, trigger.keyword.span, message).buildkit(buildkit))
     };
     match name.as_str() {
         "ONBUILD" => {

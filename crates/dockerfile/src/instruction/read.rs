@@ -19,7 +19,17 @@ pub struct Typed<'d> {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+pub(super) type Result<T> = std::result::Result<T, Faults>;
+
+/// What is wrong with one instruction; never empty. The first is the one BuildKit stops at.
+#[derive(Debug)]
+pub(super) struct Faults(pub(super) Vec<Diagnostic>);
+
+impl From<Diagnostic> for Faults {
+    fn from(one: Diagnostic) -> Self {
+        Self(vec![one])
+    }
+}
 
 /// What an instruction is.
 enum Read<'d> {
@@ -38,10 +48,7 @@ pub fn read<'d>(dockerfile: &'d Dockerfile<'_>) -> Typed<'d> {
         match read_one(instruction) {
             Ok(Read::Stage(stage)) => typed.instructions.stages.push(stage),
             Ok(Read::Command(kind)) => add(&mut typed, Command { instruction, kind }),
-            Err(mut found) => {
-                prefix(&mut found, instruction);
-                typed.diagnostics.push(*found);
-            }
+            Err(faults) => typed.diagnostics.extend(reported(faults, instruction)),
         }
     }
     typed
@@ -54,17 +61,23 @@ pub fn read<'d>(dockerfile: &'d Dockerfile<'_>) -> Typed<'d> {
 pub(crate) fn read_command<'d>(
     instruction: &'d Instruction<'d>,
 ) -> std::result::Result<Option<Command<'d>>, Box<Diagnostic>> {
-    Ok(match read_one(instruction)? {
-        Read::Command(kind) => Some(Command { instruction, kind }),
-        Read::Stage(_) => None,
-    })
+    match read_one(instruction) {
+        Ok(Read::Command(kind)) => Ok(Some(Command { instruction, kind })),
+        Ok(Read::Stage(_)) => Ok(None),
+        Err(mut faults) => Err(Box::new(faults.0.swap_remove(0))),
+    }
 }
 
-/// BuildKit says the line in front of all but one of its messages.
-fn prefix(found: &mut Diagnostic, instruction: &Instruction<'_>) {
+/// BuildKit reports the first fault only, with the line in front.
+fn reported(faults: Faults, instruction: &Instruction<'_>) -> Vec<Diagnostic> {
     let line = instruction.start_line;
-    found.buildkit_message =
-        found.buildkit_message.take().map(|message| format!("dockerfile parse error on line {line}: {message}").into());
+    let mut found = faults.0;
+    for (index, one) in found.iter_mut().enumerate() {
+        let message = one.buildkit_message.take().filter(|_| index == 0);
+        one.buildkit_message =
+            message.map(|message| format!("dockerfile parse error on line {line}: {message}").into());
+    }
+    found
 }
 
 fn add<'d>(typed: &mut Typed<'d>, command: Command<'d>) {
@@ -84,7 +97,7 @@ fn add<'d>(typed: &mut Typed<'d>, command: Command<'d>) {
 }
 
 fn read_one<'d>(instruction: &'d Instruction<'d>) -> Result<Read<'d>> {
-    let Some(kind) = instruction.kind else { return Err(Box::new(unknown(instruction))) };
+    let Some(kind) = instruction.kind else { return Err(Faults::from(unknown(instruction))) };
     let command = match kind {
         Keyword::From => return from::read(instruction).map(Read::Stage),
         Keyword::Run => CommandKind::Run(run::read(instruction)?),
@@ -130,7 +143,7 @@ pub(super) fn end_of(instruction: &Instruction<'_>) -> Span {
 }
 
 fn at_least_one(instruction: &Instruction<'_>) -> Result<()> {
-    if instruction.args.is_empty() { Err(Box::new(missing(instruction, "at least"))) } else { Ok(()) }
+    if instruction.args.is_empty() { Err(Faults::from(missing(instruction, "at least"))) } else { Ok(()) }
 }
 
 fn missing(instruction: &Instruction<'_>, how_many: &str) -> Diagnostic {
@@ -160,7 +173,7 @@ pub(super) fn missing_argument(instruction: &Instruction<'_>) -> Diagnostic {
 fn exactly_one<'d>(instruction: &'d Instruction<'d>) -> Result<&'d Text<'d>> {
     match instruction.args.as_slice() {
         [one] => Ok(one),
-        _ => Err(Box::new(missing(instruction, "exactly"))),
+        _ => Err(Faults::from(missing(instruction, "exactly"))),
     }
 }
 
@@ -177,7 +190,7 @@ fn pairs<'d>(instruction: &'d Instruction<'d>) -> Result<Vec<KeyValue<'d>>> {
     for triple in instruction.args.chunks_exact(3) {
         let [key, value, equals] = triple else { continue };
         if key.value.is_empty() {
-            return Err(Box::new(blank_name(instruction, key.span.to(equals.span))));
+            return Err(Faults::from(blank_name(instruction, key.span.to(equals.span))));
         }
         pairs.push(KeyValue { key, value, legacy: equals.value.is_empty() });
     }
@@ -200,7 +213,7 @@ fn args<'d>(instruction: &'d Instruction<'d>) -> Result<Vec<Arg<'d>>> {
             None => (word.as_str(), None),
         };
         if key.is_empty() && value.is_some() {
-            return Err(Box::new(blank_name(instruction, word.span)));
+            return Err(Faults::from(blank_name(instruction, word.span)));
         }
         args.push(Arg { word, key, value, doc: doc_comment(instruction, key) });
     }
@@ -232,7 +245,7 @@ fn volumes<'d>(instruction: &'d Instruction<'d>) -> Result<Vec<&'d str>> {
         let path = arg.value.trim();
         if path.is_empty() {
             let found = Diagnostic::new(Code::EmptyVolume, arg.span, "a volume needs a path");
-            return Err(Box::new(found.buildkit("VOLUME specified can not be an empty string")));
+            return Err(Faults::from(found.buildkit("VOLUME specified can not be an empty string")));
         }
         volumes.push(path);
     }
@@ -257,7 +270,7 @@ fn shell<'d>(instruction: &'d Instruction<'d>) -> Result<&'d [Text<'d>]> {
     } else {
         "write `SHELL [\"program\", \"argument\"]`".into()
     });
-    Err(Box::new(if plain { found.fix(span, array) } else { found }))
+    Err(Faults::from(if plain { found.fix(span, array) } else { found }))
 }
 
 fn json_string(word: &str) -> String {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::flag_set::{FlagSet, Takes};
-use super::read::{Result, cmdline, flags};
+use super::read::{Faults, Result, cmdline, flags};
 use super::{Device, FlagValue, Network, Run, Security};
 use crate::ast::Instruction;
 use crate::csv;
@@ -41,7 +41,7 @@ fn run<'d>(instruction: &'d Instruction<'d>, flags: &FlagSet<'d>, devices: Vec<D
 fn mount(flag: FlagValue<'_>) -> Result<()> {
     mount::check_at_parse(flag.value).map(drop).map_err(|error| {
         let message = error.to_string();
-        Box::new(Diagnostic::new(Code::InvalidMount, flag.span(), message.clone()).buildkit(message))
+        Faults::from(Diagnostic::new(Code::InvalidMount, flag.span(), message.clone()).buildkit(message))
     })
 }
 
@@ -62,7 +62,7 @@ fn security(flag: FlagValue<'_>) -> Result<Security> {
     }
 }
 
-fn invalid(flag: FlagValue<'_>, known: &[&str], buildkit: String) -> Box<Diagnostic> {
+fn invalid(flag: FlagValue<'_>, known: &[&str], buildkit: String) -> Faults {
     let name = flag.flag.value.split('=').next().unwrap_or_default();
     let message = format!("`{name}` does not take `{}`", flag.value);
     let found = Diagnostic::new(Code::InvalidFlagValue, flag.span(), message).buildkit(buildkit);
@@ -70,13 +70,13 @@ fn invalid(flag: FlagValue<'_>, known: &[&str], buildkit: String) -> Box<Diagnos
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("it takes one of: {}", known.join(", ")),
     };
-    Box::new(found.help(help))
+    Faults::from(found.help(help))
 }
 
 /// `name`, `name=NAME`, `required`, `required=BOOL`, separated by commas.
 fn device<'d>(flag: FlagValue<'d>) -> Result<Device<'d>> {
     let fault = |message: String| {
-        Box::new(Diagnostic::new(Code::InvalidDevice, flag.span(), message.clone()).buildkit(message))
+        Faults::from(Diagnostic::new(Code::InvalidDevice, flag.span(), message.clone()).buildkit(message))
     };
     let fields = csv::fields(flag.value).map_err(|error| fault(format!("failed to parse csv devices: {error}")))?;
     let mut name = String::new();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::flag_set::{FlagSet, Takes};
-use super::read::{Result, TRANSFER_FLAGS, end_of, flags};
+use super::read::{Faults, Result, TRANSFER_FLAGS, end_of, flags};
 use super::{Add, Copy, InlineFile, Transfer};
 use crate::ast::{Instruction, Keyword};
 use crate::diagnostic::{Code, Diagnostic};
@@ -39,7 +39,7 @@ fn at_least_two(instruction: &Instruction<'_>) -> Result<()> {
     }
     let name = instruction.kind.map_or("", Keyword::name);
     let span = instruction.args.first().map_or(end_of(instruction), |only| only.span);
-    Err(Box::new(
+    Err(Faults::from(
         Diagnostic::new(Code::MissingArgument, span, format!("`{name}` needs a source and a destination"))
             .help(format!("write `{name} SOURCE DESTINATION`"))
             .buildkit(format!(
@@ -49,13 +49,15 @@ fn at_least_two(instruction: &Instruction<'_>) -> Result<()> {
 }
 
 fn transfer<'d>(instruction: &'d Instruction<'d>, flags: &FlagSet<'d>) -> Result<Transfer<'d>> {
-    let [args @ .., dest] = instruction.args.as_slice() else { return Err(Box::new(no_destination(instruction))) };
+    let [args @ .., dest] = instruction.args.as_slice() else { return Err(Faults::from(no_destination(instruction))) };
     if heredoc_word(dest).is_some() {
         let name = instruction.kind.map_or("", Keyword::name);
         let message = format!("the destination of `{name}` cannot be a heredoc");
         let found = Diagnostic::new(Code::HeredocDestination, dest.span, message);
         let help = format!("put the path last: `{name} <<EOF /path`");
-        return Err(Box::new(found.help(help).buildkit(format!("{name} cannot accept a heredoc as a destination"))));
+        return Err(Faults::from(
+            found.help(help).buildkit(format!("{name} cannot accept a heredoc as a destination")),
+        ));
     }
     let mut sources = Vec::with_capacity(args.len());
     let mut contents = Vec::new();

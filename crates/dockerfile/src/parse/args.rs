@@ -179,7 +179,7 @@ impl<'a> Shape<'_, 'a> {
         }
         let mut args = Vec::with_capacity(words.len() * 3);
         for word in &words {
-            let Some(at) = word.value.find('=') else { return Err(Box::new(self.no_equals(kind, &words, word))) };
+            let Some(at) = word.value.find('=') else { return Err(Box::new(Self::no_equals(&words, word))) };
             args.push(part_of(word, 0..at));
             args.push(part_of(word, at + 1..word.value.len()));
             args.push(part_of(word, at..at + 1));
@@ -211,7 +211,7 @@ impl<'a> Shape<'_, 'a> {
         found.help(format!("write `{name}=` for an empty value"))
     }
 
-    fn no_equals(&self, kind: Keyword, words: &[Text<'a>], word: &Text<'a>) -> Diagnostic {
+    fn no_equals(words: &[Text<'a>], word: &Text<'a>) -> Diagnostic {
         let text = word.value.as_ref();
         let buildkit = format!("Syntax error - can't find = in {}. Must be of the form: name=value", quote(text));
         let found = Diagnostic::new(Code::MissingEquals, word.span, format!("`{text}` has no `=`")).buildkit(buildkit);
@@ -225,8 +225,9 @@ impl<'a> Shape<'_, 'a> {
         let before = words.iter().take_while(|other| other.span != word.span).last();
         match before {
             Some(before) => {
-                let name = before.value.split('=').next().unwrap_or_default().to_owned();
-                found.help(format!("a value with blanks needs double quotes: `{kind} {name}=\"... {text}\"`"))
+                let (name, value) = before.value.split_once('=').unwrap_or((before.value.as_ref(), "..."));
+                let value = value.trim_matches(['"', '\'']);
+                found.help(format!("a value with blanks needs double quotes: `{name}=\"{value} {text}\"`"))
             }
             None => found.help("write `name=value`"),
         }

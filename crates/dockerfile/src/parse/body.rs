@@ -8,6 +8,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::heredoc::{self, HeredocWord};
 use crate::lines::{Lines, trim_line_end};
 use crate::span::{Span, to_u32};
+use crate::strict::{is_shift, starts_instruction};
 
 impl<'a> Parser<'a> {
     /// Reads the bodies of the heredocs that the instruction's line starts.
@@ -73,7 +74,7 @@ impl<'a> Parser<'a> {
             self.lines = ahead;
             return near_terminator(found, word, Span::new(to_u32(line.start), to_u32(line.end())), line.content());
         }
-        let found = found.help(format!("add a line that consists of `{}` alone", word.name));
+        let found = found.help(no_terminator(&word.name));
         if self.lost_heredocs >= MAX_LOST_HEREDOCS {
             return found;
         }
@@ -86,6 +87,19 @@ impl<'a> Parser<'a> {
             self.lines = ahead.clone();
         }
         found
+    }
+}
+
+/// What to do when no line looks like the terminator.
+fn no_terminator(name: &str) -> String {
+    let word = name.trim_end_matches([';', ')', '&', '|']);
+    if is_shift(name) {
+        "BuildKit takes this shift for a heredoc: write the operator without a blank before it, as in `$((1<<2))`"
+            .to_owned()
+    } else if word.len() < name.len() && !word.is_empty() {
+        format!("the terminator is `{name}`: put a blank after `{word}` if that was not meant")
+    } else {
+        format!("add a line that consists of `{name}` alone")
     }
 }
 
@@ -111,12 +125,6 @@ fn near_terminator(found: Diagnostic, word: &HeredocWord, span: Span, line: &str
     } else {
         found.help("remove the blanks before the terminator")
     }
-}
-
-/// Whether a line begins with an instruction in capitals, as a line of a script hardly does.
-fn starts_instruction(line: &str) -> bool {
-    let word = line.split([' ', '\t']).next().unwrap_or_default();
-    Keyword::from_word(word).is_some_and(|keyword| keyword.name() == word) && word.len() < line.len()
 }
 
 /// RUN, COPY and ADD have heredocs, and so has ONBUILD directly before them; the JSON form has none.
