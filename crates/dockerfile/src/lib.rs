@@ -23,6 +23,7 @@ pub mod mount;
 pub mod parse;
 pub mod pattern;
 pub mod platform;
+pub mod policy;
 pub mod ports;
 pub mod reference;
 pub mod render;
