@@ -32,21 +32,19 @@ impl<'d> FlagSet<'d> {
         let mut set = Self::default();
         let mut faults = Vec::new();
         for flag in &instruction.flags {
-            if let Err(fault) = set.add(flag, known) {
-                faults.push(fault);
-            }
+            faults.extend(set.add(flag, known).err());
         }
-        if faults.is_empty() { Ok(set) } else { Err(Faults(faults)) }
+        if faults.is_empty() { Ok(set) } else { Err(Faults(faults.into_iter().map(|fault| *fault).collect())) }
     }
 
-    fn add(&mut self, flag: &'d Text<'d>, known: &[Known]) -> std::result::Result<(), Diagnostic> {
+    fn add(&mut self, flag: &'d Text<'d>, known: &[Known]) -> std::result::Result<(), Box<Diagnostic>> {
         let (written, value) = split(flag);
         let name = &written[2..];
         let Some(&(_, takes)) = known.iter().find(|(known, _)| *known == name) else {
-            return Err(unknown(flag, written, known));
+            return Err(Box::new(unknown(flag, written, known)));
         };
         if takes != Takes::Values && self.get(name).is_some() {
-            return Err(duplicate(flag, written));
+            return Err(Box::new(duplicate(flag, written)));
         }
         self.given.push((name, FlagValue { flag, value: value.unwrap_or_default() }));
         check_value(flag, written, value, takes)
@@ -84,19 +82,19 @@ fn check_value(
     written: &str,
     value: Option<&str>,
     takes: Takes,
-) -> std::result::Result<(), Diagnostic> {
+) -> std::result::Result<(), Box<Diagnostic>> {
     let missing = match takes {
         Takes::Bool => value == Some(""),
         Takes::Value | Takes::Values => value.is_none(),
     };
     if missing {
-        return Err(no_value(flag, written, takes));
+        return Err(Box::new(no_value(flag, written, takes)));
     }
     let value = value.unwrap_or_default();
     if takes == Takes::Bool && !["", "true", "false"].iter().any(|known| known.eq_ignore_ascii_case(value)) {
         let message = format!("`{written}` takes `true` or `false`, not `{value}`");
         let found = Diagnostic::new(Code::InvalidFlagValue, flag.part_span(value), message);
-        return Err(found.buildkit(format!("expecting boolean value for flag {written}, not: {value}")));
+        return Err(Box::new(found.buildkit(format!("expecting boolean value for flag {written}, not: {value}"))));
     }
     Ok(())
 }

@@ -261,10 +261,9 @@ impl Word {
                 None if ch.is_whitespace() => return Self { end: start + at, value_end: start + at },
                 None if matches!(ch, '\'' | '"') => quote = Some(ch),
                 Some(open) if ch == open => quote = None,
-                _ if ch == escape && quote != Some('\'') => {
-                    if chars.next().is_none() {
-                        return Self { end: text.len(), value_end: start + at };
-                    }
+                // An escape protects the next character; at the very end it is dropped.
+                _ if ch == escape && quote != Some('\'') && chars.next().is_none() => {
+                    return Self { end: text.len(), value_end: start + at };
                 }
                 _ => {}
             }

@@ -52,7 +52,7 @@ impl<'a> Parser<'a> {
     fn body(&mut self, word: HeredocWord, word_span: Span) -> Result<(Heredoc<'a>, u32), Box<Diagnostic>> {
         let before = self.lines.clone();
         let start = self.lines.offset();
-        while let Some(line) = self.lines.next() {
+        for line in self.lines.by_ref() {
             if is_terminator(line.raw, &word) {
                 let span = Span::new(to_u32(start), to_u32(line.start));
                 let HeredocWord { name, expand, chomp, fd, .. } = word;
