@@ -3,7 +3,7 @@
 //! A word goes in with its quotes, escapes and `$` forms and comes out as plain text ([`Lexer::expand`]) or split at the
 //! blanks that were not quoted ([`Lexer::split`]). The forms: `$name`, `${name}`, `:-` `-` `:+` `+` `:?` `?`, the pattern
 //! forms `#` `##` `%` `%%`, and `/pattern/replacement` with `//` for all. The word after an operator is lexed the same way,
-//! so forms nest; the depth is capped by [`Limits::nesting_max`](crate::limits::Limits::nesting_max), and every byte
+//! so forms nest (on a list, there is no recursion); the depth is capped by [`Limits::nesting_max`](crate::limits::Limits::nesting_max), and every byte
 //! produced and every pattern step taken is charged to the [`Budget`].
 //!
 //! Source of truth: the Dockerfile reference, "Environment replacement", and BuildKit's `shell` tests, which are the
@@ -199,17 +199,62 @@ impl Words {
     }
 }
 
-/// One word being expanded.
+/// One word being expanded. Forms nest on a list of levels, not on the stack, so that no input can exhaust it.
 struct Run<'r, 'w> {
     lexer: &'r Lexer,
     cursor: Cursor<'w>,
     variables: &'r dyn Variables,
     budget: &'r mut Budget,
-    raw_escapes: bool,
-    depth: usize,
+    /// The word itself, then the word after each operator that is still open.
+    levels: Vec<Level<'w>>,
     words: Option<Words>,
     matched: Vec<String>,
     unmatched: Vec<String>,
+}
+
+/// A text up to the character that ends it.
+struct Level<'w> {
+    ending: Ending<'w>,
+    out: String,
+    /// Inside double quotes: where in `out` they began.
+    quoted: Option<usize>,
+    raw_escapes: bool,
+}
+
+/// What a level is for, and so what ends it.
+enum Ending<'w> {
+    /// The whole word.
+    End,
+    /// The word of `${name:-word}` and its kin; `colon` is whether there was one.
+    Operator { name: &'w str, operator: char, colon: bool },
+    /// The pattern of `${name/pattern/replacement}`; `all` is whether the first slash was doubled.
+    Pattern { name: &'w str, all: bool },
+    /// The replacement.
+    Replacement { name: &'w str, all: bool, pattern: String },
+}
+
+impl Ending<'_> {
+    fn stop(&self) -> Option<char> {
+        match self {
+            Ending::End => None,
+            Ending::Pattern { .. } => Some('/'),
+            Ending::Operator { .. } | Ending::Replacement { .. } => Some('}'),
+        }
+    }
+
+    /// What is reported when the text ends before the level does.
+    fn missing(&self) -> ExpandCause {
+        match self {
+            Ending::Pattern { .. } => ExpandCause::MissingSlash,
+            _ => ExpandCause::MissingBrace,
+        }
+    }
+}
+
+impl<'w> Level<'w> {
+    fn new(ending: Ending<'w>, raw_escapes: bool) -> Self {
+        Level { ending, out: String::new(), quoted: None, raw_escapes }
+    }
 }
 
 impl<'r, 'w> Run<'r, 'w> {
@@ -219,8 +264,7 @@ impl<'r, 'w> Run<'r, 'w> {
             cursor: Cursor::new(word),
             variables,
             budget,
-            raw_escapes: lexer.raw_escapes,
-            depth: 0,
+            levels: Vec::new(),
             words: None,
             matched: Vec::new(),
             unmatched: Vec::new(),
@@ -229,119 +273,155 @@ impl<'r, 'w> Run<'r, 'w> {
 
     /// The whole word.
     fn to_end(&mut self) -> Result<String, ExpandCause> {
-        let mut out = String::new();
-        while let Some(c) = self.cursor.peek() {
-            self.element(c, &mut out)?;
+        let mut level = Level::new(Ending::End, self.lexer.raw_escapes);
+        loop {
+            let step = match (self.cursor.peek(), level.quoted) {
+                (None, Some(_)) => Err(ExpandCause::DoubleQuote),
+                (None, None) if matches!(level.ending, Ending::End) => {
+                    self.budget.spend_bytes(level.out.len())?;
+                    return Ok(level.out);
+                }
+                (None, None) => Err(level.ending.missing()),
+                (Some(c), None) if level.ending.stop() == Some(c) => self.close(&mut level),
+                (Some(c), None) => self.element(c, &mut level),
+                (Some(c), Some(start)) => self.element_in_quotes(c, start, &mut level),
+            };
+            step.map_err(|cause| self.reported(cause, &level))?;
+            self.budget.check_value(level.out.len())?;
         }
-        self.budget.spend_bytes(out.len())?;
-        Ok(out)
     }
 
-    /// The word after an operator, up to `stop`, which is taken too. `None` when the text ends first.
-    fn to_stop(&mut self, stop: char, raw_escapes: bool) -> Result<Option<String>, ExpandCause> {
-        self.depth += 1;
+    /// A fault inside a form whose text has run out is reported as the missing end of the outermost form, as the reference
+    /// does.
+    fn reported(&self, cause: ExpandCause, level: &Level<'_>) -> ExpandCause {
+        let outermost = match self.levels.get(1) {
+            Some(outermost) => &outermost.ending,
+            None if !self.levels.is_empty() => &level.ending,
+            None => return cause,
+        };
+        match cause {
+            ExpandCause::Limit(_) => cause,
+            _ if self.cursor.at_end() => outermost.missing(),
+            _ => cause,
+        }
+    }
+
+    /// Goes one level deeper.
+    fn open(&mut self, level: &mut Level<'w>, ending: Ending<'w>, raw_escapes: bool) -> Result<(), ExpandCause> {
         let nesting_max = self.budget.limits().nesting_max;
-        if self.depth > nesting_max {
+        if self.levels.len() >= nesting_max {
             return Err(LimitReached::Nesting(nesting_max).into());
         }
-        let outer_escapes = std::mem::replace(&mut self.raw_escapes, raw_escapes);
-        // The reference shares one buffer for words among all levels: entering one forgets what the outer had.
-        let outer_words = self.words.take().map(|words| Words { current: String::new(), ..words });
-        let mut out = String::new();
-        let ended = loop {
-            match self.cursor.peek() {
-                None => break false,
-                Some(c) if c == stop => {
-                    self.cursor.next();
-                    break true;
-                }
-                Some(c) => self.element(c, &mut out)?,
-            }
-        };
-        self.words = outer_words;
-        self.raw_escapes = outer_escapes;
-        self.depth -= 1;
-        self.budget.spend_bytes(out.len())?;
-        Ok(ended.then_some(out))
+        if let Some(words) = &mut self.words {
+            // The reference shares one buffer for words among all levels: entering one forgets what the outer had.
+            words.current.clear();
+        }
+        self.levels.push(std::mem::replace(level, Level::new(ending, raw_escapes)));
+        Ok(())
     }
 
-    /// One quoted part, form, escape or character.
-    fn element(&mut self, c: char, out: &mut String) -> Result<(), ExpandCause> {
-        let start = out.len();
-        match c {
-            '$' => {
-                self.dollar(out)?;
-                if let Some(words) = &mut self.words {
-                    out[start..].chars().for_each(|c| words.push(c));
-                }
+    /// Takes the character that ends the level, and goes on in the one around it with what the form is worth.
+    fn close(&mut self, level: &mut Level<'w>) -> Result<(), ExpandCause> {
+        self.cursor.next();
+        let Some(outer) = self.levels.pop() else { return Ok(()) };
+        let Level { ending, out: word, .. } = std::mem::replace(level, outer);
+        self.budget.spend_bytes(word.len())?;
+        let start = level.out.len();
+        match ending {
+            Ending::End => {}
+            Ending::Pattern { name, all } => {
+                return self.open(level, Ending::Replacement { name, all, pattern: word }, true);
             }
-            '\'' | '"' | '<' if c == '<' || !self.lexer.skip_quotes => {
-                match c {
-                    '\'' => self.single_quoted(out)?,
-                    '"' => self.double_quoted(out)?,
-                    _ => self.angle(out),
-                }
-                if let Some(words) = &mut self.words {
-                    words.current.push_str(&out[start..]);
-                    words.in_word = true;
-                }
+            Ending::Operator { name, operator, colon } => {
+                self.operator(name, operator, colon, word, &mut level.out)?;
             }
-            c if c == self.lexer.escape => self.escaped(c, out),
-            c => {
-                self.cursor.next();
-                out.push(c);
-                if let Some(words) = &mut self.words {
-                    words.push(c);
-                }
+            Ending::Replacement { name, all, pattern } => {
+                self.replacement(name, all, &pattern, &word, &mut level.out)?;
             }
         }
-        Ok(self.budget.check_value(out.len())?)
+        self.split_value(level, start);
+        Ok(())
     }
 
-    fn escaped(&mut self, escape: char, out: &mut String) {
-        self.cursor.next();
-        let kept = self.raw_escapes.then_some(escape);
-        // An escape at the very end escapes nothing and is dropped, unless escapes are kept.
-        for c in kept.into_iter().chain(self.cursor.next()) {
-            out.push(c);
-            if let Some(words) = &mut self.words {
-                words.push_raw(c);
+    /// The words that a value, `out` from `start`, is made of.
+    fn split_value(&mut self, level: &Level<'_>, start: usize) {
+        if let (Some(words), true, None) = (&mut self.words, self.levels.is_empty(), level.quoted) {
+            level.out[start..].chars().for_each(|c| words.push(c));
+        }
+    }
+
+    /// Adds a text that is not split; `out` from `start`.
+    fn keep_together(&mut self, level: &Level<'_>, start: usize) {
+        if let (Some(words), true) = (&mut self.words, self.levels.is_empty()) {
+            words.current.push_str(&level.out[start..]);
+            words.in_word = true;
+        }
+    }
+
+    /// One quoted part, the start of a form, an escape or a character.
+    fn element(&mut self, c: char, level: &mut Level<'w>) -> Result<(), ExpandCause> {
+        let start = level.out.len();
+        match c {
+            '$' => self.dollar(level)?,
+            '\'' if !self.lexer.skip_quotes => {
+                self.single_quoted(&mut level.out)?;
+                self.keep_together(level, start);
             }
+            '"' if !self.lexer.skip_quotes => {
+                level.quoted = Some(start);
+                self.quote_mark(&mut level.out);
+            }
+            '<' => {
+                self.angle(&mut level.out);
+                self.keep_together(level, start);
+            }
+            c if c == self.lexer.escape => self.escaped(c, level),
+            c => {
+                self.cursor.next();
+                level.out.push(c);
+                self.split_value(level, start);
+            }
+        }
+        Ok(())
+    }
+
+    fn escaped(&mut self, escape: char, level: &mut Level<'_>) {
+        self.cursor.next();
+        let start = level.out.len();
+        if level.raw_escapes {
+            level.out.push(escape);
+        }
+        // An escape at the very end escapes nothing and is dropped, unless escapes are kept.
+        level.out.extend(self.cursor.next());
+        if level.out.len() > start {
+            self.keep_together(level, start);
         }
     }
 
     fn single_quoted(&mut self, out: &mut String) -> Result<(), ExpandCause> {
         self.quote_mark(out);
         out.push_str(self.cursor.take_while(|c| c != '\''));
-        match self.cursor.at_end() {
-            true => Err(ExpandCause::SingleQuote),
-            false => {
-                self.quote_mark(out);
-                Ok(())
-            }
+        if self.cursor.at_end() {
+            return Err(ExpandCause::SingleQuote);
         }
+        self.quote_mark(out);
+        Ok(())
     }
 
-    fn double_quoted(&mut self, out: &mut String) -> Result<(), ExpandCause> {
-        self.quote_mark(out);
-        loop {
-            match self.cursor.peek() {
-                None => return Err(ExpandCause::DoubleQuote),
-                Some('"') => {
-                    self.quote_mark(out);
-                    return Ok(());
-                }
-                Some('$') => {
-                    self.dollar(out)?;
-                    self.budget.check_value(out.len())?;
-                }
-                Some(c) if c == self.lexer.escape => self.escaped_in_quotes(c, out),
-                Some(_) => {
-                    let escape = self.lexer.escape;
-                    out.push_str(self.cursor.take_while(|c| c != '"' && c != '$' && c != escape));
-                }
+    /// Inside double quotes that began at `start`.
+    fn element_in_quotes(&mut self, c: char, start: usize, level: &mut Level<'w>) -> Result<(), ExpandCause> {
+        let escape = self.lexer.escape;
+        match c {
+            '"' => {
+                self.quote_mark(&mut level.out);
+                level.quoted = None;
+                self.keep_together(level, start);
             }
+            '$' => self.dollar(level)?,
+            c if c == escape => self.escaped_in_quotes(c, level),
+            _ => level.out.push_str(self.cursor.take_while(|c| c != '"' && c != '$' && c != escape)),
         }
+        Ok(())
     }
 
     /// Takes a quote, and keeps it if quotes are kept.
@@ -353,18 +433,18 @@ impl<'r, 'w> Run<'r, 'w> {
     }
 
     /// Inside `"` the escape only escapes `"`, `$` and itself; before others it stays.
-    fn escaped_in_quotes(&mut self, escape: char, out: &mut String) {
+    fn escaped_in_quotes(&mut self, escape: char, level: &mut Level<'_>) {
         self.cursor.next();
-        if self.raw_escapes {
-            out.push(escape);
+        if level.raw_escapes {
+            level.out.push(escape);
         }
         match self.cursor.peek() {
             None => {}
             Some(c) if c == '"' || c == '$' || c == escape => {
                 self.cursor.next();
-                out.push(c);
+                level.out.push(c);
             }
-            Some(_) => out.push(escape),
+            Some(_) => level.out.push(escape),
         }
     }
 
@@ -379,27 +459,26 @@ impl<'r, 'w> Run<'r, 'w> {
         }
     }
 
-    fn dollar(&mut self, out: &mut String) -> Result<(), ExpandCause> {
+    fn dollar(&mut self, level: &mut Level<'w>) -> Result<(), ExpandCause> {
         self.cursor.next();
         if self.cursor.peek() == Some('{') {
             self.cursor.next();
-            return self.braced(out);
+            return self.braced(level);
         }
+        let start = level.out.len();
         match self.cursor.name() {
-            "" => out.push('$'),
+            "" => level.out.push('$'),
             name => match self.look_up(name) {
-                None if self.lexer.skip_unset => {
-                    out.push('$');
-                    out.push_str(name);
-                }
-                value => out.push_str(value.unwrap_or_default()),
+                None if self.lexer.skip_unset => level.out.extend(["$", name]),
+                value => level.out.push_str(value.unwrap_or_default()),
             },
         }
+        self.split_value(level, start);
         Ok(())
     }
 
     /// What follows `${`.
-    fn braced(&mut self, out: &mut String) -> Result<(), ExpandCause> {
+    fn braced(&mut self, level: &mut Level<'w>) -> Result<(), ExpandCause> {
         match self.cursor.peek() {
             None => return Err(ExpandCause::MissingBrace),
             Some('{' | '}' | ':') => return Err(ExpandCause::BadSubstitution),
@@ -408,54 +487,62 @@ impl<'r, 'w> Run<'r, 'w> {
         let name = self.cursor.name();
         match self.cursor.next() {
             Some('}') => {
+                let start = level.out.len();
                 match self.look_up(name) {
-                    None if self.lexer.skip_unset => out.extend(["${", name, "}"]),
-                    value => out.push_str(value.unwrap_or_default()),
+                    None if self.lexer.skip_unset => level.out.extend(["${", name, "}"]),
+                    value => level.out.push_str(value.unwrap_or_default()),
                 }
+                self.split_value(level, start);
                 Ok(())
             }
-            Some('/') => self.replacement(name, out),
-            Some(':') => {
-                let operator = self.cursor.next();
-                self.operator(name, operator, true, out)
+            Some('/') => {
+                let all = self.cursor.peek() == Some('/');
+                if all {
+                    self.cursor.next();
+                }
+                self.open(level, Ending::Pattern { name, all }, true)
             }
-            Some(operator @ ('+' | '-' | '?' | '#' | '%')) => self.operator(name, Some(operator), false, out),
+            Some(':') => {
+                // At the end of the text there is nothing to stand for the operator, and the brace is missing anyway.
+                let operator = self.cursor.next().unwrap_or(char::REPLACEMENT_CHARACTER);
+                match operator {
+                    '#' | '%' => Err(unsupported(":", Some(operator))),
+                    _ => self.open(level, Ending::Operator { name, operator, colon: true }, false),
+                }
+            }
+            Some(operator @ ('+' | '-' | '?' | '#' | '%')) => {
+                let is_pattern = matches!(operator, '#' | '%');
+                self.open(level, Ending::Operator { name, operator, colon: false }, is_pattern)
+            }
             other => Err(unsupported("", other)),
         }
     }
 
-    /// `${name:-word}` and its kin; `empty_is_unset` says that there was a colon.
+    /// What `${name:-word}` and its kin are worth; with a colon, empty is as good as unset.
     fn operator(
         &mut self,
         name: &str,
-        operator: Option<char>,
-        empty_is_unset: bool,
+        operator: char,
+        colon: bool,
+        word: String,
         out: &mut String,
     ) -> Result<(), ExpandCause> {
-        let colon = if empty_is_unset { ":" } else { "" };
-        let is_pattern = matches!(operator, Some('#' | '%'));
-        if empty_is_unset && is_pattern {
-            return Err(unsupported(colon, operator));
-        }
-        let Some(word) = self.end_as(ExpandCause::MissingBrace, |run| run.to_stop('}', is_pattern))? else {
-            return Err(ExpandCause::MissingBrace);
-        };
+        let mark = if colon { ":" } else { "" };
         let value = self.look_up(name);
         if value.is_none() && self.lexer.skip_unset {
-            let operator = operator.unwrap_or(char::REPLACEMENT_CHARACTER);
-            out.push_str(&format!("${{{name}{colon}{operator}{word}}}"));
+            out.push_str(&format!("${{{name}{mark}{operator}{word}}}"));
             return Ok(());
         }
-        let present = value.filter(|value| !(empty_is_unset && value.is_empty()));
+        let present = value.filter(|value| !(colon && value.is_empty()));
         match operator {
-            Some('-') => out.push_str(present.unwrap_or(&word)),
-            Some('+') => out.push_str(present.map_or("", |_| &word)),
-            Some('?') => out.push_str(present.ok_or_else(|| required(name, value.is_some(), word))?),
-            Some(side @ ('#' | '%')) => {
-                let stripped = self.strip(side, &word, value.unwrap_or_default())?;
+            '-' => out.push_str(present.unwrap_or(&word)),
+            '+' => out.push_str(present.map_or("", |_| &word)),
+            '?' => out.push_str(present.ok_or_else(|| required(name, value.is_some(), word))?),
+            '#' | '%' => {
+                let stripped = self.strip(operator, &word, value.unwrap_or_default())?;
                 out.push_str(&stripped);
             }
-            other => return Err(unsupported(colon, other)),
+            other => return Err(unsupported(mark, Some(other))),
         }
         Ok(())
     }
@@ -483,26 +570,23 @@ impl<'r, 'w> Run<'r, 'w> {
         Pattern::compile(pattern).map_err(|escape| ExpandCause::InvalidPattern { pattern: pattern.to_owned(), escape })
     }
 
-    /// `${name/pattern/replacement}`, or `//` for every match.
-    fn replacement(&mut self, name: &str, out: &mut String) -> Result<(), ExpandCause> {
-        let all = self.cursor.peek() == Some('/');
-        if all {
-            self.cursor.next();
-        }
-        let Some(pattern) = self.end_as(ExpandCause::MissingSlash, |run| run.to_stop('/', true))? else {
-            return Err(ExpandCause::MissingSlash);
-        };
-        let Some(replacement) = self.end_as(ExpandCause::MissingBrace, |run| run.to_stop('}', true))? else {
-            return Err(ExpandCause::MissingBrace);
-        };
-        let Some(value) = self.look_up(name) else {
-            if self.lexer.skip_unset {
+    /// What `${name/pattern/replacement}` is worth.
+    fn replacement(
+        &mut self,
+        name: &str,
+        all: bool,
+        pattern: &str,
+        replacement: &str,
+        out: &mut String,
+    ) -> Result<(), ExpandCause> {
+        match self.look_up(name) {
+            None if self.lexer.skip_unset => {
+                // Once a doubled slash is gone it cannot be told from a single one; the reference forgets it, too.
                 out.push_str(&format!("${{{name}/{pattern}/{replacement}}}"));
-                return Ok(());
+                Ok(())
             }
-            return self.replace("", &pattern, &replacement, all, out);
-        };
-        self.replace(value, &pattern, &replacement, all, out)
+            value => self.replace(value.unwrap_or_default(), pattern, replacement, all, out),
+        }
     }
 
     fn replace(
@@ -550,19 +634,6 @@ impl<'r, 'w> Run<'r, 'w> {
         }
         out.extend(&text[copied..]);
         Ok(())
-    }
-
-    /// An error inside a form whose text has run out is reported as the form's missing end, as the reference does.
-    fn end_as<T>(
-        &mut self,
-        missing: ExpandCause,
-        read: impl FnOnce(&mut Self) -> Result<T, ExpandCause>,
-    ) -> Result<T, ExpandCause> {
-        read(self).map_err(|cause| match cause {
-            ExpandCause::Limit(_) => cause,
-            _ if self.cursor.at_end() => missing,
-            _ => cause,
-        })
     }
 
     fn look_up(&mut self, name: &str) -> Option<&'r str> {
@@ -702,6 +773,14 @@ mod tests {
         assert_eq!(split("x${S}y \"$S\""), ["x", "a", "b", "y", " a b "]);
         assert_eq!(split("80${X:-81}"), ["81"]);
         assert_eq!(split("a<< b c"), ["a<< b", "c"]);
+    }
+
+    #[test]
+    fn forms_nest_as_deep_as_the_limit_says() {
+        let limits = Limits { nesting_max: 100_000, expanded_bytes_max: 1 << 30, ..Limits::default() };
+        let deep = format!("{}x{}", "${a:-\"".repeat(50_000), "\"}".repeat(50_000));
+        let expanded = Lexer::default().expand(&deep, &env(), &mut Budget::new(limits)).unwrap();
+        assert_eq!(expanded.text, "x");
     }
 
     #[test]

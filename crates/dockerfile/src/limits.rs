@@ -42,11 +42,18 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The defaults, but with room for everything BuildKit accepts in `EXPOSE`: every port of its three protocols, and
-    /// their names in the history.
+    /// Room for nearly everything that BuildKit accepts, at a cost no service should pay: values of 32 MiB, every port of
+    /// its three protocols. For comparing with BuildKit.
     #[must_use]
     pub fn reference() -> Self {
-        Limits { ports_max: 3 * 65_536, output_bytes_max: 64 << 20, ..Limits::default() }
+        Limits {
+            value_bytes_max: 32 << 20,
+            expanded_bytes_max: 256 << 20,
+            nesting_max: 16 << 10,
+            ports_max: 3 * 65_536,
+            output_bytes_max: 256 << 20,
+            ..Limits::default()
+        }
     }
 }
 

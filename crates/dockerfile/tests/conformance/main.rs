@@ -6,6 +6,7 @@
 
 mod ast;
 mod buildkit_files;
+mod convert;
 mod differences;
 mod instructions;
 mod lint;
@@ -28,6 +29,11 @@ const LEVELS: &[(&str, Compare)] = &[
     ("lint", lint::compare),
     ("print", ast::compare_print),
     ("spans", ast::compare_spans),
+    ("convert", convert::compare_verdict),
+    ("error lines", convert::compare_error_lines),
+    ("config", convert::compare_config),
+    ("history", convert::compare_history),
+    ("ops", convert::compare_ops),
 ];
 
 #[test]
