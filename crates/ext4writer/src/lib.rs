@@ -1,2 +1,32 @@
 //! A file system tree to an ext4 image, in parallel and reproducibly.
+//!
+//! ```text
+//! Tree ──layout (pure)──▶ Layout: every inode, every block ──emit──▶ image, each block written once, in any order
+//!
+//! image:  superblock, descriptors │ bitmaps, inode tables │ journal │ directories, attributes, links │ files │ extent trees
+//! ```
+//!
+//! Everything is planned before the first byte is written; what is not written is a hole. The image has exactly the size
+//! asked for, and its bytes depend on the tree and the [`Options`] only.
+//!
+//! The file systems have 4 KiB blocks, 256-byte inodes and this profile, which every kernel since 4.0 mounts: `has_journal`
+//! (from 8 MiB on), `ext_attr`, `resize_inode` (where there is room to grow), `dir_index`, `filetype`, `extent`, `64bit`,
+//! `flex_bg`, `sparse_super`, `large_file`, `huge_file`, `dir_nlink`, `extra_isize`, `metadata_csum`.
+//!
+//! A `lost+found` is added where the tree has none. Times of access and change are those of modification. Source of truth for
+//! the format is Documentation/filesystems/ext4 of the Linux kernel, and what e2fsck accepts.
 #![forbid(unsafe_code)]
+
+mod checksum;
+mod disk;
+mod emit;
+mod error;
+mod layout;
+mod name_hash;
+mod options;
+mod units;
+
+pub use emit::{Memory, Report, WriteAt, write_image, write_to};
+pub use error::{Error, Unrepresentable};
+pub use layout::{Layout, layout, required_size};
+pub use options::{ImageSize, Inodes, Journal, Options};

@@ -1,0 +1,81 @@
+//! `struct ext4_group_desc` in its 64-byte form (Documentation/filesystems/ext4/group_descr.rst).
+
+use bitflags::bitflags;
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use super::le::{U16, U32};
+use crate::checksum::Checksum;
+use crate::units::{low_u16, low_u32};
+
+/// Bytes of a descriptor (`s_desc_size`).
+pub(crate) const DESC_LEN: usize = 64;
+
+bitflags! {
+    /// `bg_flags`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct GroupFlags: u16 {
+        /// No inode of the group was ever used: its bitmap is not read.
+        const INODE_UNINIT = 0x1;
+        /// No block of the group is used beyond its own copies of superblock and descriptors: its bitmap is not read.
+        const BLOCK_UNINIT = 0x2;
+        /// The inode table is zeroed where it is not used.
+        const INODE_ZEROED = 0x4;
+    }
+}
+
+/// The descriptor of one block group.
+#[derive(Clone, Debug, FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct GroupDesc {
+    pub(crate) bg_block_bitmap_lo: U32,
+    pub(crate) bg_inode_bitmap_lo: U32,
+    pub(crate) bg_inode_table_lo: U32,
+    pub(crate) bg_free_blocks_count_lo: U16,
+    pub(crate) bg_free_inodes_count_lo: U16,
+
+    pub(crate) bg_used_dirs_count_lo: U16,
+    pub(crate) bg_flags: U16,
+    pub(crate) bg_exclude_bitmap_lo: U32,
+    pub(crate) bg_block_bitmap_csum_lo: U16,
+    pub(crate) bg_inode_bitmap_csum_lo: U16,
+    pub(crate) bg_itable_unused_lo: U16,
+    pub(crate) bg_checksum: U16,
+
+    pub(crate) bg_block_bitmap_hi: U32,
+    pub(crate) bg_inode_bitmap_hi: U32,
+    pub(crate) bg_inode_table_hi: U32,
+    pub(crate) bg_free_blocks_count_hi: U16,
+    pub(crate) bg_free_inodes_count_hi: U16,
+
+    pub(crate) bg_used_dirs_count_hi: U16,
+    pub(crate) bg_itable_unused_hi: U16,
+    pub(crate) bg_exclude_bitmap_hi: U32,
+    pub(crate) bg_block_bitmap_csum_hi: U16,
+    pub(crate) bg_inode_bitmap_csum_hi: U16,
+    pub(crate) bg_reserved: U32,
+}
+
+const _: () = assert!(size_of::<GroupDesc>() == DESC_LEN);
+
+impl GroupDesc {
+    /// Sets the checksum of the block bitmap.
+    pub(crate) fn set_block_bitmap_csum(&mut self, checksum: Checksum) {
+        let checksum = u64::from(checksum.get());
+        self.bg_block_bitmap_csum_lo.set(low_u16(checksum));
+        self.bg_block_bitmap_csum_hi.set(low_u16(checksum >> 16));
+    }
+
+    /// Sets the checksum of the inode bitmap.
+    pub(crate) fn set_inode_bitmap_csum(&mut self, checksum: Checksum) {
+        let checksum = u64::from(checksum.get());
+        self.bg_inode_bitmap_csum_lo.set(low_u16(checksum));
+        self.bg_inode_bitmap_csum_hi.set(low_u16(checksum >> 16));
+    }
+
+    /// Sets `bg_checksum`, which covers the group number and the whole descriptor.
+    pub(crate) fn seal(&mut self, file_system: Checksum, group: u64) {
+        self.bg_checksum.set(0);
+        let checksum = file_system.add(&low_u32(group).to_le_bytes()).add(self.as_bytes());
+        self.bg_checksum.set(low_u16(u64::from(checksum.get())));
+    }
+}

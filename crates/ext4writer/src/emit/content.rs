@@ -1,0 +1,172 @@
+//! Blocks of directories, attributes, links and files: whatever lies next to each other in the image goes into one buffer.
+
+use fstree::{Content, Kind};
+
+use super::Image;
+use super::jobs::blocks_of;
+use crate::disk::dir_entry::{self, FileType};
+use crate::disk::htree::{self, DxEntry, NODE_MAX};
+use crate::disk::xattr;
+use crate::error::Error;
+use crate::layout::demand::{Demand, Planned, Purpose, Run, path_of};
+use crate::layout::dirs::{DirectoryPlan, Indexed};
+use crate::layout::xattrs;
+use crate::units::{BLOCK_BYTES, BLOCK_LEN, BlockNr, Ino, index, index32, low_u8, low_u32, u64_of};
+
+/// Writes `blocks` blocks from the `at`-th free block on, which is at `start` with the others right behind it.
+pub(super) fn write(
+    image: &Image<'_, '_>,
+    at: u64,
+    start: BlockNr,
+    blocks: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let demand = &image.layout.demand;
+    let bytes = blocks_of(buffer, blocks);
+    let mut done = 0;
+    let mut allocation = demand.allocation_at(at - image.layout.plan.content_at);
+    while done < blocks {
+        let owner = demand.allocations[allocation];
+        let inside = at + done - image.layout.plan.content_at - owner.at;
+        let len = (demand.allocation_blocks(allocation) - inside).min(blocks - done);
+        let part = &mut bytes[index(done * BLOCK_BYTES)..index((done + len) * BLOCK_BYTES)];
+        let planned = demand.planned(allocation);
+        match owner.purpose {
+            Purpose::Data => fill_data(image, planned, Demand::ino(index32(owner.owner)), inside, part)?,
+            Purpose::Xattrs => fill_xattrs(image, planned, start.plus(done), part)?,
+        }
+        done += len;
+        allocation += 1;
+    }
+    image.write(bytes, start)
+}
+
+fn fill_data(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, from: u64, part: &mut [u8]) -> Result<(), Error> {
+    match &image.layout.demand.node(planned).kind {
+        Kind::File(content) => fill_file(image, planned, content, from, part),
+        Kind::Symlink(target) => {
+            part.fill(0);
+            part[..target.len()].copy_from_slice(target);
+            Ok(())
+        }
+        _ => {
+            part.fill(0);
+            for (block, bytes) in (low_u32(from)..).zip(part.chunks_exact_mut(BLOCK_LEN)) {
+                fill_directory(image, planned, ino, block, bytes);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn fill_xattrs(image: &Image<'_, '_>, planned: &Planned<'_>, at: BlockNr, block: &mut [u8]) -> Result<(), Error> {
+    let demand = &image.layout.demand;
+    let placed = xattrs::place(&demand.node(planned).metadata.xattrs).map_err(|why| demand.refuse(planned.id, why))?;
+    block.fill(0);
+    xattr::put_block(block, at, &placed.block, image.seed);
+    Ok(())
+}
+
+/// One block of a directory into a zeroed buffer.
+fn fill_directory(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, block: u32, bytes: &mut [u8]) {
+    let demand = &image.layout.demand;
+    let seed = image.seed.of_inode(ino);
+    match planned.directory.as_deref() {
+        Some(DirectoryPlan::Indexed(indexed)) if block == 0 => {
+            let levels = low_u8(u64::from(indexed.nodes().min(1)));
+            htree::put_root(bytes, ino, planned.parent, levels, &root_entries(indexed), seed);
+        }
+        Some(DirectoryPlan::Indexed(indexed)) if block < indexed.first_leaf() => {
+            htree::put_node(bytes, &node_entries(indexed, block - 1), seed);
+        }
+        Some(DirectoryPlan::Indexed(indexed)) => {
+            let entries = indexed.leaf(block - indexed.first_leaf()).iter();
+            let entries =
+                entries.map(|entry| (demand.ino_of(entry.id), entry.name, FileType::of(demand.kind_of(entry.id))));
+            dir_entry::fill(bytes, entries, seed);
+        }
+        Some(DirectoryPlan::Linear { .. }) if block == 0 => {
+            let dots = [(ino, &b"."[..], FileType::DIRECTORY), (planned.parent, b"..", FileType::DIRECTORY)];
+            let entries = planned.id.into_iter().flat_map(|id| demand.entries(id));
+            let entries = entries.map(|(name, id)| (demand.ino_of(id), name, FileType::of(demand.kind_of(id))));
+            dir_entry::fill(bytes, dots.into_iter().chain(entries), seed);
+        }
+        _ => dir_entry::fill(bytes, std::iter::empty(), seed),
+    }
+}
+
+/// What the root of an index lists: leaves, or with two levels the index blocks below it.
+fn root_entries(indexed: &Indexed<'_>) -> Vec<DxEntry> {
+    if indexed.nodes() == 0 {
+        return leaves(indexed, 0..indexed.leaf_count());
+    }
+    let first_leaf = |node| node * NODE_ENTRIES;
+    (0..indexed.nodes()).map(|node| DxEntry { hash: indexed.leaf_hash(first_leaf(node)), block: 1 + node }).collect()
+}
+
+/// What an index block below the root lists.
+fn node_entries(indexed: &Indexed<'_>, node: u32) -> Vec<DxEntry> {
+    let first = node * NODE_ENTRIES;
+    leaves(indexed, first..(first + NODE_ENTRIES).min(indexed.leaf_count()))
+}
+
+#[expect(clippy::as_conversions, reason = "a constant of 510")]
+const NODE_ENTRIES: u32 = NODE_MAX as u32;
+
+fn leaves(indexed: &Indexed<'_>, leaves: std::ops::Range<u32>) -> Vec<DxEntry> {
+    leaves.map(|leaf| DxEntry { hash: indexed.leaf_hash(leaf), block: indexed.first_leaf() + leaf }).collect()
+}
+
+/// Stored blocks of a file from the `from`-th on.
+fn fill_file(
+    image: &Image<'_, '_>,
+    planned: &Planned<'_>,
+    content: &Content,
+    from: u64,
+    part: &mut [u8],
+) -> Result<(), Error> {
+    let runs = planned.runs.as_slice();
+    let mut run = runs.partition_point(|run| u64::from(run.stored_before) <= from) - 1;
+    let mut done = 0;
+    let blocks = u64_of(part.len()) / BLOCK_BYTES;
+    while done < blocks {
+        let Run { logical, blocks: run_blocks, stored_before } = runs[run];
+        let inside = from + done - u64::from(stored_before);
+        let len = (u64::from(run_blocks) - inside).min(blocks - done);
+        let bytes = &mut part[index(done * BLOCK_BYTES)..index((done + len) * BLOCK_BYTES)];
+        read(image, planned, content, (u64::from(logical) + inside) * BLOCK_BYTES, bytes)?;
+        done += len;
+        run += 1;
+    }
+    Ok(())
+}
+
+/// The bytes of a file from `offset` on; holes and what is beyond the end are zero.
+fn read(
+    image: &Image<'_, '_>,
+    planned: &Planned<'_>,
+    content: &Content,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Result<(), Error> {
+    let demand = &image.layout.demand;
+    let end = offset + u64_of(bytes.len());
+    let segments = content.segments();
+    let first = segments.partition_point(|segment| segment.file_offset + segment.len_bytes <= offset);
+    let mut filled = offset;
+    for segment in segments[first..].iter().take_while(|segment| segment.file_offset < end) {
+        let from = segment.file_offset.max(offset);
+        let to = (segment.file_offset + segment.len_bytes).min(end);
+        bytes[index(filled - offset)..index(from - offset)].fill(0);
+        let place = &mut bytes[index(from - offset)..index(to - offset)];
+        let source = demand.tree.sources.get(segment.source);
+        let source_offset = segment.source_offset + (from - segment.file_offset);
+        source.read_exact_at(place, source_offset).map_err(|source| {
+            let path = planned.id.map_or_else(Vec::new, |id| path_of(demand.tree, id));
+            Error::ReadContent { path, offset: from, source }
+        })?;
+        filled = to;
+    }
+    bytes[index(filled - offset)..].fill(0);
+    Ok(())
+}

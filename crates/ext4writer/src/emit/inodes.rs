@@ -1,0 +1,186 @@
+//! Inodes and the extent trees behind them.
+
+use fstree::{Kind, Metadata};
+use zerocopy::IntoBytes;
+
+use super::Image;
+use super::extent_tree;
+use super::jobs::blocks_of;
+use crate::checksum::Checksum;
+use crate::disk::inode::{I_BLOCK_LEN, INODE_LEN, Inode, InodeFlags, device_words, file_type};
+use crate::disk::xattr;
+use crate::error::Error;
+use crate::layout::demand::{Demand, Planned};
+use crate::layout::dirs::DirectoryPlan;
+use crate::layout::geometry::INODES_PER_BLOCK;
+use crate::layout::xattrs;
+use crate::layout::{ExtentTree, Layout};
+use crate::options::Options;
+use crate::units::{BLOCK_BYTES, Ino, index, low_u16, low_u32, u64_of};
+
+/// Where `i_block` holds the number of a double indirect block.
+const DOUBLE_INDIRECT: usize = 13;
+
+/// Writes blocks of the inode table of a group.
+pub(super) fn write_table(
+    image: &Image<'_, '_>,
+    group: u64,
+    first: u64,
+    blocks: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let geometry = &image.layout.plan.geometry;
+    let table = InodeTable::new(image.layout);
+    let bytes = blocks_of(buffer, blocks);
+    bytes.fill(0);
+    let before = group * geometry.inodes_per_group + first * INODES_PER_BLOCK;
+    let last = image.layout.demand.last_ino();
+    for (number, slot) in (before + 1..=u64::from(last.get())).zip(bytes.chunks_exact_mut(INODE_LEN)) {
+        let ino = Ino::new(low_u32(number));
+        let mut inode = table.inode(ino, image.options)?;
+        inode.seal(image.seed.of_inode(ino));
+        slot.copy_from_slice(inode.as_bytes());
+    }
+    image.write(bytes, geometry.groups[index(group)].inode_table.plus(first))
+}
+
+/// Writes the nodes of an extent tree below its root.
+pub(super) fn write_extent_tree(image: &Image<'_, '_>, tree: ExtentTree) -> Result<(), Error> {
+    let geometry = &image.layout.plan.geometry;
+    let (runs, at) = extent_tree::runs_of(image.layout, tree.ino);
+    let bytes = extent_tree::build(image.layout, tree.ino, runs, at, image.seed.of_inode(tree.ino)).blocks;
+    let mut done = 0;
+    while done < tree.blocks {
+        let (start, contiguous) = geometry.place(tree.at + done);
+        let blocks = contiguous.min(tree.blocks - done);
+        image.write(&bytes[index(done * BLOCK_BYTES)..index((done + blocks) * BLOCK_BYTES)], start)?;
+        done += blocks;
+    }
+    Ok(())
+}
+
+/// Inodes as their layout has them.
+#[derive(Debug)]
+pub(super) struct InodeTable<'a, 't> {
+    layout: &'a Layout<'t>,
+}
+
+impl<'a, 't> InodeTable<'a, 't> {
+    pub(super) fn new(layout: &'a Layout<'t>) -> Self {
+        Self { layout }
+    }
+
+    /// An inode without its checksum.
+    fn inode(&self, ino: Ino, options: &Options) -> Result<Inode, Error> {
+        if let Some(owner) = Demand::owner(ino) {
+            return self.of_node(ino, &self.layout.demand.inodes[owner], options);
+        }
+        let plan = &self.layout.plan;
+        let mut inode = Inode::unused();
+        if ino == Ino::JOURNAL && plan.journal.blocks() > 0 {
+            Self::set_system_file(&mut inode, options);
+            inode.set_size(plan.journal.blocks() * BLOCK_BYTES);
+            inode.set_blocks(plan.journal.blocks() + plan.extent_tree(ino).map_or(0, |tree| tree.blocks));
+            self.set_extents(&mut inode, ino);
+        } else if let Some(at) = plan.resize_at.filter(|_| ino == Ino::RESIZE) {
+            Self::set_system_file(&mut inode, options);
+            self.set_resize_map(&mut inode, at);
+        }
+        Ok(inode)
+    }
+
+    /// `i_block` of the journal, of which the superblock has a copy.
+    pub(super) fn journal_block_map(&self) -> [u8; I_BLOCK_LEN] {
+        self.block_map(Ino::JOURNAL)
+    }
+
+    fn set_system_file(inode: &mut Inode, options: &Options) {
+        inode.i_mode.set(file_type::REGULAR | 0o600);
+        inode.i_links_count.set(1);
+        inode.set_times(options.time, options.time);
+    }
+
+    /// Its size is that of all a double indirect block can list, its blocks are those set aside and all their copies.
+    fn set_resize_map(&self, inode: &mut Inode, at: u64) {
+        let geometry = &self.layout.plan.geometry;
+        let addresses = BLOCK_BYTES / 4;
+        inode.set_size((addresses * addresses + addresses + 12) * BLOCK_BYTES);
+        let copies = 1 + u64_of(geometry.backup_groups().count());
+        inode.set_blocks(1 + geometry.reserved_desc_blocks * copies);
+        let (words, _) = inode.i_block.as_chunks_mut::<4>();
+        words[DOUBLE_INDIRECT] = geometry.place(at).0.low().to_le_bytes();
+    }
+
+    fn of_node(&self, ino: Ino, planned: &Planned<'t>, options: &Options) -> Result<Inode, Error> {
+        let node = self.layout.demand.node(planned);
+        let mut inode = Inode::unused();
+        self.set_metadata(&mut inode, planned, &node.metadata)?;
+        inode.i_mode.set(mode(&node.kind, node.metadata.mode));
+        inode.i_links_count.set(low_u16(u64::from(planned.links)));
+        inode.set_times(node.metadata.mtime, options.time);
+        match &node.kind {
+            Kind::Directory(_) => {
+                inode.set_size(planned.runs.blocks() * BLOCK_BYTES);
+                if let Some(DirectoryPlan::Indexed(_)) = planned.directory.as_deref() {
+                    inode.i_flags.set(InodeFlags::INDEX.bits());
+                }
+            }
+            Kind::File(content) => inode.set_size(content.size_bytes()),
+            Kind::Symlink(target) => inode.set_size(u64_of(target.len())),
+            _ => {}
+        }
+        match &node.kind {
+            Kind::Symlink(target) if planned.runs.blocks() == 0 => {
+                inode.i_block[..target.len()].copy_from_slice(target)
+            }
+            Kind::Directory(_) | Kind::File(_) | Kind::Symlink(_) => self.set_extents(&mut inode, ino),
+            Kind::CharDevice(number) | Kind::BlockDevice(number) => {
+                let (words, _) = inode.i_block.as_chunks_mut::<4>();
+                for (word, value) in words.iter_mut().zip(device_words(*number)) {
+                    *word = value.to_le_bytes();
+                }
+            }
+            Kind::Fifo | Kind::Socket => {}
+        }
+        let tree = self.layout.plan.extent_tree(ino).map_or(0, |tree| tree.blocks);
+        inode.set_blocks(planned.runs.blocks() + tree + u64::from(planned.xattr_at.is_some()));
+        Ok(inode)
+    }
+
+    fn set_metadata(&self, inode: &mut Inode, planned: &Planned<'t>, metadata: &Metadata) -> Result<(), Error> {
+        inode.set_owner(metadata.uid, metadata.gid);
+        if let Some(at) = planned.xattr_at {
+            let (block, _) = self.layout.plan.geometry.place(self.layout.plan.content_at + at);
+            inode.i_file_acl_lo.set(block.low());
+            inode.i_file_acl_high.set(low_u16(u64::from(block.high())));
+        }
+        let placed = xattrs::place(&metadata.xattrs).map_err(|why| self.layout.demand.refuse(planned.id, why))?;
+        if !placed.tail.is_empty() {
+            xattr::put_tail(&mut inode.tail, &placed.tail);
+        }
+        Ok(())
+    }
+
+    fn set_extents(&self, inode: &mut Inode, ino: Ino) {
+        inode.i_flags.set(inode.i_flags.get() | InodeFlags::EXTENTS.bits());
+        inode.i_block = self.block_map(ino);
+    }
+
+    fn block_map(&self, ino: Ino) -> [u8; I_BLOCK_LEN] {
+        let (runs, at) = extent_tree::runs_of(self.layout, ino);
+        extent_tree::build(self.layout, ino, runs, at, Checksum::START).root
+    }
+}
+
+fn mode(kind: &Kind, permissions: u16) -> u16 {
+    let file_type = match kind {
+        Kind::Directory(_) => file_type::DIRECTORY,
+        Kind::File(_) => file_type::REGULAR,
+        Kind::Symlink(_) => file_type::SYMLINK,
+        Kind::CharDevice(_) => file_type::CHAR_DEVICE,
+        Kind::BlockDevice(_) => file_type::BLOCK_DEVICE,
+        Kind::Fifo => file_type::FIFO,
+        Kind::Socket => file_type::SOCKET,
+    };
+    file_type | permissions & 0o7777
+}

@@ -1,0 +1,110 @@
+//! A layout cut into pieces that any thread can write, in any order.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::error::Error;
+use crate::layout::geometry::{INODES_PER_BLOCK, inodes_used};
+use crate::layout::{ExtentTree, Layout};
+use crate::units::{BlockNr, index, u64_of};
+
+/// The most blocks of one piece: 1 MiB. Fewer and larger writes are what makes it fast: a file takes one writer at a time.
+pub(super) const SPAN_BLOCKS: u64 = 256;
+
+/// One piece of the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Job {
+    /// Superblock and group descriptors at the start of a group.
+    Backup { group: u64 },
+    /// The bitmaps of all groups.
+    Bitmaps,
+    /// Blocks of the inode table of a group.
+    InodeTable { group: u64, first: u64, blocks: u64 },
+    /// The journal's first block, the only one that is not zero.
+    Journal,
+    /// The resize inode's block and the blocks it lists.
+    Resize { at: u64 },
+    /// Blocks of directories, attributes, links and files that are next to each other in the image.
+    Content { at: u64, start: BlockNr, blocks: u64 },
+    /// The extent tree of one inode.
+    ExtentTree(ExtentTree),
+}
+
+/// Every piece of a layout, in the order of the image as far as content goes.
+pub(super) fn jobs(layout: &Layout<'_>) -> Vec<Job> {
+    let plan = &layout.plan;
+    let geometry = &plan.geometry;
+    let mut jobs = vec![Job::Backup { group: 0 }];
+    jobs.extend(geometry.backup_groups().map(|group| Job::Backup { group }));
+    jobs.push(Job::Bitmaps);
+    if layout.journal_blocks() > 0 {
+        jobs.push(Job::Journal);
+    }
+    jobs.extend(plan.resize_at.map(|at| Job::Resize { at }));
+    for group in 0..geometry.group_count() {
+        let used = inodes_used(geometry, group, layout.demand.last_ino()).div_ceil(INODES_PER_BLOCK);
+        let firsts = (0..used).step_by(index(SPAN_BLOCKS));
+        jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: SPAN_BLOCKS.min(used - first) }));
+    }
+    let (mut at, end) = (plan.content_at, plan.content_at + layout.demand.blocks);
+    while at < end {
+        let (start, contiguous) = geometry.place(at);
+        let to_boundary = SPAN_BLOCKS - start.get() % SPAN_BLOCKS;
+        let blocks = to_boundary.min(contiguous).min(end - at);
+        jobs.push(Job::Content { at, start, blocks });
+        at += blocks;
+    }
+    jobs.extend(plan.extent_trees.iter().map(|&tree| Job::ExtentTree(tree)));
+    jobs
+}
+
+/// Runs `work` for each job on `threads` threads, this one among them. Each has a buffer of its own. Jobs start in order, so
+/// writes are nearly sequential.
+///
+/// # Errors
+/// The first error; no job starts after it.
+pub(super) fn run(
+    jobs: &[Job],
+    threads: usize,
+    work: impl Fn(Job, &mut Vec<u8>) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let worker = || {
+        let mut buffer = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let Some(&job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            work(job, &mut buffer).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for _ in 1..threads.min(jobs.len()) {
+            let handle = std::thread::Builder::new().name("ext4writer".into()).spawn_scoped(scope, worker);
+            handles.push(handle.map_err(|source| {
+                failed.store(true, Ordering::Relaxed);
+                Error::Thread { source }
+            })?);
+        }
+        let own = worker();
+        handles.into_iter().fold(own, |result, handle| {
+            let other = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result.and(other)
+        })
+    })
+}
+
+/// How many threads to use when the caller does not say.
+pub(super) fn default_threads() -> usize {
+    // More do not help: the kernel lets one thread at a time write to a file, the others prepare what comes next.
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
+
+/// The buffer with room for so many blocks. What it held before is still there.
+pub(super) fn blocks_of(buffer: &mut Vec<u8>, blocks: u64) -> &mut [u8] {
+    let len = index(blocks * crate::units::BLOCK_BYTES);
+    if u64_of(buffer.len()) < u64_of(len) {
+        buffer.resize(len, 0);
+    }
+    &mut buffer[..len]
+}

@@ -1,0 +1,357 @@
+//! Superblocks, group descriptors, bitmaps, journal and resize inode: what belongs to the file system, not to a file.
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::Image;
+use super::inodes::InodeTable;
+use super::jobs::blocks_of;
+use crate::checksum::Checksum;
+use crate::disk::features::{Compat, Incompat, RoCompat};
+use crate::disk::group_desc::{DESC_LEN, GroupDesc, GroupFlags};
+use crate::disk::inode::{EXTRA_ISIZE, INODE_LEN};
+use crate::disk::superblock::Superblock;
+use crate::disk::{journal, superblock};
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::layout::demand::Demand;
+use crate::layout::geometry::{Geometry, LOG_GROUPS_PER_FLEX, inode_place, inodes_used};
+use crate::units::{BLOCK_BYTES, BLOCK_LEN, BLOCKS_PER_GROUP, BlockNr, Ino, index, low_u8, low_u16, low_u32, u64_of};
+
+/// What is the same in every copy.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    superblock: Superblock,
+    /// Group descriptors, one after the other.
+    descriptors: Vec<u8>,
+}
+
+impl Metadata {
+    pub(super) fn new(image: &Image<'_, '_>) -> Self {
+        Self { superblock: superblock(image), descriptors: descriptors(image.layout, image.seed) }
+    }
+}
+
+fn superblock(image: &Image<'_, '_>) -> Superblock {
+    let (layout, options) = (image.layout, image.options);
+    let (plan, geometry) = (&layout.plan, &layout.plan.geometry);
+    let mut sb = Superblock::new_zeroed();
+    sb.s_inodes_count.set(layout.inodes());
+    sb.s_free_inodes_count.set(layout.free_inodes());
+    let [blocks, free, reserved] = [geometry.blocks, plan.free_blocks(), options.reserved_blocks];
+    sb.s_blocks_count_lo.set(low_u32(blocks));
+    sb.s_blocks_count_hi.set(low_u32(blocks >> 32));
+    sb.s_free_blocks_count_lo.set(low_u32(free));
+    sb.s_free_blocks_count_hi.set(low_u32(free >> 32));
+    sb.s_r_blocks_count_lo.set(low_u32(reserved));
+    sb.s_r_blocks_count_hi.set(low_u32(reserved >> 32));
+    sb.s_log_block_size.set(2);
+    sb.s_log_cluster_size.set(2);
+    sb.s_blocks_per_group.set(low_u32(BLOCKS_PER_GROUP));
+    sb.s_clusters_per_group.set(low_u32(BLOCKS_PER_GROUP));
+    sb.s_inodes_per_group.set(low_u32(geometry.inodes_per_group));
+    // No check after some number of mounts.
+    sb.s_max_mnt_count.set(u16::MAX);
+    sb.s_magic.set(superblock::MAGIC);
+    sb.s_state.set(superblock::STATE_CLEAN);
+    sb.s_errors.set(superblock::ERRORS_CONTINUE);
+    sb.s_rev_level.set(superblock::REV_DYNAMIC);
+    sb.s_first_ino.set(Ino::FIRST.get());
+    sb.s_inode_size.set(low_u16(u64_of(INODE_LEN)));
+    sb.s_min_extra_isize.set(EXTRA_ISIZE);
+    sb.s_want_extra_isize.set(EXTRA_ISIZE);
+    sb.s_uuid = options.uuid;
+    sb.s_volume_name[..options.label.len()].copy_from_slice(options.label.as_bytes());
+    sb.s_reserved_gdt_blocks.set(low_u16(geometry.reserved_desc_blocks));
+    sb.s_hash_seed = options.hash_seed;
+    sb.s_def_hash_version = superblock::HASH_HALF_MD4;
+    sb.s_flags.set(superblock::FLAG_SIGNED_HASH);
+    sb.s_desc_size.set(low_u16(u64_of(DESC_LEN)));
+    sb.s_default_mount_opts.set(superblock::MOUNT_XATTR_ACL);
+    sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
+    sb.s_checksum_type = superblock::CHECKSUM_CRC32C;
+    let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
+    sb.s_overhead_clusters.set(low_u32(fixed + layout.journal_blocks()));
+    sb.s_lpf_ino.set(Ino::FIRST.get());
+    set_times(&mut sb, options.time.seconds.cast_unsigned());
+    set_features(&mut sb, layout);
+    sb
+}
+
+fn set_times(sb: &mut Superblock, seconds: u64) {
+    for field in [&mut sb.s_mkfs_time, &mut sb.s_wtime, &mut sb.s_lastcheck] {
+        field.set(low_u32(seconds));
+    }
+    for field in [&mut sb.s_mkfs_time_hi, &mut sb.s_wtime_hi, &mut sb.s_lastcheck_hi] {
+        *field = low_u8(seconds >> 32);
+    }
+}
+
+/// The profile: what every kernel since 4.0 and every e2fsprogs since 1.43 knows.
+fn set_features(sb: &mut Superblock, layout: &Layout<'_>) {
+    let mut compat = Compat::EXT_ATTR | Compat::DIR_INDEX;
+    compat.set(Compat::RESIZE_INODE, layout.plan.resize_at.is_some());
+    if layout.journal_blocks() > 0 {
+        compat |= Compat::HAS_JOURNAL;
+        sb.s_journal_inum.set(Ino::JOURNAL.get());
+        sb.s_jnl_backup_type = superblock::JNL_BACKUP_BLOCKS;
+        let inode = InodeTable::new(layout).journal_block_map();
+        let size = layout.journal_blocks() * BLOCK_BYTES;
+        let (words, _) = inode.as_chunks::<4>();
+        let map = words.iter().map(|&word| u32::from_le_bytes(word));
+        for (field, value) in sb.s_jnl_blocks.iter_mut().zip(map.chain([low_u32(size >> 32), low_u32(size)])) {
+            field.set(value);
+        }
+    }
+    sb.s_feature_compat.set(compat.bits());
+    sb.s_feature_incompat.set((Incompat::FILETYPE | Incompat::EXTENTS | Incompat::BIT64 | Incompat::FLEX_BG).bits());
+    let ro_compat = RoCompat::SPARSE_SUPER
+        | RoCompat::LARGE_FILE
+        | RoCompat::HUGE_FILE
+        | RoCompat::DIR_NLINK
+        | RoCompat::EXTRA_ISIZE
+        | RoCompat::METADATA_CSUM;
+    sb.s_feature_ro_compat.set(ro_compat.bits());
+}
+
+fn descriptors(layout: &Layout<'_>, seed: Checksum) -> Vec<u8> {
+    let geometry = &layout.plan.geometry;
+    let directories = directories(&layout.demand, geometry);
+    let mut bytes = Vec::with_capacity(geometry.groups.len() * DESC_LEN);
+    let mut bitmap = vec![0; BLOCK_LEN];
+    for (group, directories) in (0..).zip(directories) {
+        let mut desc = descriptor(layout, group, directories);
+        if let Some(()) = block_bitmap(layout, group, &mut bitmap) {
+            desc.set_block_bitmap_csum(seed.add(&bitmap));
+        }
+        if let Some(()) = inode_bitmap(layout, group, &mut bitmap) {
+            desc.set_inode_bitmap_csum(seed.add(&bitmap[..index(geometry.inodes_per_group / 8)]));
+        }
+        desc.seal(seed, group);
+        bytes.extend_from_slice(desc.as_bytes());
+    }
+    bytes
+}
+
+fn descriptor(layout: &Layout<'_>, group: u64, directories: u32) -> GroupDesc {
+    let geometry = &layout.plan.geometry;
+    let place = geometry.groups[index(group)];
+    let used_inodes = inodes_used(geometry, group, layout.demand.last_ino());
+    let free_inodes = geometry.inodes_per_group - used_inodes;
+    let range = geometry.group_range(group);
+    let free_blocks = range.end - range.start - used_blocks(layout, group);
+    let mut flags = GroupFlags::INODE_ZEROED;
+    flags.set(GroupFlags::INODE_UNINIT, used_inodes == 0);
+    flags.set(GroupFlags::BLOCK_UNINIT, is_untouched(layout, group));
+    let mut desc = GroupDesc::new_zeroed();
+    desc.bg_block_bitmap_lo.set(place.block_bitmap.low());
+    desc.bg_block_bitmap_hi.set(place.block_bitmap.high());
+    desc.bg_inode_bitmap_lo.set(place.inode_bitmap.low());
+    desc.bg_inode_bitmap_hi.set(place.inode_bitmap.high());
+    desc.bg_inode_table_lo.set(place.inode_table.low());
+    desc.bg_inode_table_hi.set(place.inode_table.high());
+    desc.bg_free_blocks_count_lo.set(low_u16(free_blocks));
+    desc.bg_free_blocks_count_hi.set(low_u16(free_blocks >> 16));
+    desc.bg_free_inodes_count_lo.set(low_u16(free_inodes));
+    desc.bg_free_inodes_count_hi.set(low_u16(free_inodes >> 16));
+    desc.bg_used_dirs_count_lo.set(low_u16(u64::from(directories)));
+    desc.bg_used_dirs_count_hi.set(low_u16(u64::from(directories >> 16)));
+    // All inodes that are in use come first.
+    desc.bg_itable_unused_lo.set(low_u16(free_inodes));
+    desc.bg_itable_unused_hi.set(low_u16(free_inodes >> 16));
+    desc.bg_flags.set(flags.bits());
+    desc
+}
+
+/// Directories whose inodes are in each group.
+fn directories(demand: &Demand<'_>, geometry: &Geometry) -> Vec<u32> {
+    let mut counts = vec![0; geometry.groups.len()];
+    for (owner, _) in demand.inodes.iter().enumerate().filter(|(_, planned)| planned.directory.is_some()) {
+        let (group, _) = inode_place(geometry, Demand::ino(owner));
+        counts[index(group)] += 1;
+    }
+    counts
+}
+
+/// Whether a group holds nothing but its backup. The last one counts as touched: its bitmap says where the image ends.
+fn is_untouched(layout: &Layout<'_>, group: u64) -> bool {
+    let geometry = &layout.plan.geometry;
+    group > 0 && group + 1 < geometry.group_count() && used_blocks(layout, group) == geometry.backup_blocks(group)
+}
+
+fn used_blocks(layout: &Layout<'_>, group: u64) -> u64 {
+    used_ranges(layout, group).map(|range| range.end - range.start).sum()
+}
+
+/// The blocks of a group that are in use, in runs: all up to the end of the content, then what is fixed.
+fn used_ranges(layout: &Layout<'_>, group: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let geometry = &layout.plan.geometry;
+    let last_used = layout.plan.used.checked_sub(1).map(|last| geometry.place(last).0);
+    let content_end = last_used.map_or(0, |block| block.get() + 1);
+    let group = geometry.group_range(group);
+    let from = geometry.fixed.partition_point(|range| range.end <= group.start.max(content_end));
+    let fixed = geometry.fixed[from..].iter().map(move |range| range.start.max(content_end)..range.end);
+    let ranges = std::iter::once(0..content_end).chain(fixed.take_while(move |range| range.start < group.end));
+    ranges
+        .map(move |range| range.start.max(group.start)..range.end.min(group.end))
+        .filter(|range| range.start < range.end)
+}
+
+/// Fills in the block bitmap of a group; `None` when the group has no use for one.
+fn block_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()> {
+    if is_untouched(layout, group) {
+        return None;
+    }
+    bitmap.fill(0);
+    let range = layout.plan.geometry.group_range(group);
+    for used in used_ranges(layout, group) {
+        set_bits(bitmap, used.start - range.start..used.end - range.start);
+    }
+    set_bits(bitmap, range.end - range.start..BLOCKS_PER_GROUP);
+    Some(())
+}
+
+/// Fills in the inode bitmap of a group; `None` when the group has no use for one.
+fn inode_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()> {
+    let geometry = &layout.plan.geometry;
+    let used = inodes_used(geometry, group, layout.demand.last_ino());
+    if used == 0 {
+        return None;
+    }
+    bitmap.fill(0);
+    set_bits(bitmap, 0..used);
+    // What no inode stands behind counts as taken.
+    set_bits(bitmap, geometry.inodes_per_group..BLOCKS_PER_GROUP);
+    Some(())
+}
+
+fn set_bits(bitmap: &mut [u8], bits: std::ops::Range<u64>) {
+    let (mut bit, end) = (bits.start, bits.end);
+    while bit < end {
+        let byte = &mut bitmap[index(bit / 8)];
+        if bit % 8 == 0 && end - bit >= 8 {
+            *byte = 0xFF;
+            bit += 8;
+        } else {
+            *byte |= 1 << (bit % 8);
+            bit += 1;
+        }
+    }
+}
+
+/// Writes superblock and descriptors at the start of a group.
+pub(super) fn write_backup(
+    image: &Image<'_, '_>,
+    metadata: &Metadata,
+    group: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let buffer = blocks_of(buffer, 1 + image.layout.plan.geometry.desc_blocks);
+    buffer.fill(0);
+    let mut superblock = metadata.superblock.clone();
+    superblock.s_block_group_nr.set(low_u16(group));
+    superblock.seal();
+    let offset = if group == 0 { superblock::PRIMARY_OFFSET } else { 0 };
+    buffer[offset..offset + size_of::<Superblock>()].copy_from_slice(superblock.as_bytes());
+    buffer[BLOCK_LEN..BLOCK_LEN + metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);
+    image.write(buffer, BlockNr::new(group * BLOCKS_PER_GROUP))
+}
+
+/// Writes the bitmaps of all groups that have one, those next to each other together.
+pub(super) fn write_bitmaps(image: &Image<'_, '_>) -> Result<(), Error> {
+    let layout = image.layout;
+    let mut gather = Gather { image, start: BlockNr::new(0), bytes: Vec::new() };
+    let mut bitmap = vec![0; BLOCK_LEN];
+    for (group, place) in (0..).zip(&layout.plan.geometry.groups) {
+        image.options.check_cancel()?;
+        if let Some(()) = block_bitmap(layout, group, &mut bitmap) {
+            gather.push(place.block_bitmap, &bitmap)?;
+        }
+    }
+    for (group, place) in (0..).zip(&layout.plan.geometry.groups) {
+        image.options.check_cancel()?;
+        if let Some(()) = inode_bitmap(layout, group, &mut bitmap) {
+            gather.push(place.inode_bitmap, &bitmap)?;
+        }
+    }
+    gather.flush()
+}
+
+/// Collects blocks that follow each other and writes them at once.
+struct Gather<'a, 'b, 't> {
+    image: &'a Image<'b, 't>,
+    start: BlockNr,
+    bytes: Vec<u8>,
+}
+
+impl Gather<'_, '_, '_> {
+    fn push(&mut self, at: BlockNr, block: &[u8]) -> Result<(), Error> {
+        if self.start.byte_offset() + u64_of(self.bytes.len()) != at.byte_offset() {
+            self.flush()?;
+            self.start = at;
+        }
+        self.bytes.extend_from_slice(block);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if !self.bytes.is_empty() {
+            self.image.write(&self.bytes, self.start)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Writes the first block of the journal.
+pub(super) fn write_journal(image: &Image<'_, '_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    let block = blocks_of(buffer, 1);
+    block.fill(0);
+    journal::put_superblock(block, low_u32(image.layout.journal_blocks()));
+    image.write(block, image.layout.plan.geometry.place(0).0)
+}
+
+/// Writes the block map of the resize inode: its own block lists the blocks set aside in group 0, and each of these lists its
+/// copies in the groups with a backup (lib/ext2fs/res_gdt.c tells what the kernel expects).
+pub(super) fn write_resize(image: &Image<'_, '_>, at: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    let geometry = &image.layout.plan.geometry;
+    let first = 1 + geometry.desc_blocks;
+    let block = blocks_of(buffer, 1);
+    block.fill(0);
+    let (slots, _) = block.as_chunks_mut::<4>();
+    let slot_count = u64_of(slots.len());
+    for reserved in 0..geometry.reserved_desc_blocks {
+        let slot = index((geometry.desc_blocks + reserved) % slot_count);
+        slots[slot] = low_u32(first + reserved).to_le_bytes();
+    }
+    image.write(block, geometry.place(at).0)?;
+
+    let backups: Vec<u64> = geometry.backup_groups().collect();
+    if backups.is_empty() {
+        return Ok(());
+    }
+    let lists = blocks_of(buffer, geometry.reserved_desc_blocks);
+    lists.fill(0);
+    for (reserved, list) in (first..).zip(lists.chunks_exact_mut(BLOCK_LEN)) {
+        for (slot, group) in list.chunks_exact_mut(4).zip(&backups) {
+            slot.copy_from_slice(&low_u32(group * BLOCKS_PER_GROUP + reserved).to_le_bytes());
+        }
+    }
+    image.write(lists, BlockNr::new(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_in_every_position() {
+        for start in 0..20 {
+            for end in start..40 {
+                let mut bitmap = [0; 5];
+                set_bits(&mut bitmap, start..end);
+                let set: Vec<u64> = (0..40).filter(|&bit| bitmap[index(bit / 8)] >> (bit % 8) & 1 == 1).collect();
+                assert_eq!(set, (start..end).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! From a layout to bytes: the only part that reads contents and writes the image.
+
+mod content;
+mod extent_tree;
+mod file;
+mod inodes;
+mod jobs;
+mod metadata;
+mod sink;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fstree::Tree;
+
+use crate::checksum::Checksum;
+use crate::error::Error;
+use crate::layout::{Layout, layout};
+use crate::options::Options;
+use crate::units::{BLOCK_BYTES, BlockNr, u64_of};
+use jobs::Job;
+use metadata::Metadata;
+
+pub use file::write_image;
+pub use sink::{Memory, WriteAt};
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Bytes of the image.
+    pub image_bytes: u64,
+    /// Bytes of the file system: the whole blocks of the image, without a last group that is too short to be one.
+    pub file_system_bytes: u64,
+    /// Bytes of it that are not in use.
+    pub free_bytes: u64,
+    /// Inodes, in use or not.
+    pub inodes: u32,
+    /// Inodes that are not in use.
+    pub free_inodes: u32,
+    /// Bytes of the journal, 0 without one.
+    pub journal_bytes: u64,
+    /// Bytes of file content; holes do not count.
+    pub content_bytes: u64,
+    /// Bytes that were written to the sink; the rest of the image was zero before.
+    pub written_bytes: u64,
+    /// See [`Layout::times_clamped`].
+    pub times_clamped: u64,
+    /// See [`Layout::xattrs_skipped`].
+    pub xattrs_skipped: u64,
+}
+
+/// Writes an image of `tree` to any sink. [`Options::durable`] is up to the caller here.
+///
+/// # Errors
+/// As [`layout`](crate::layout), and when reading a content or writing fails, or the caller cancels. The sink holds a part of
+/// an image then.
+pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Report, Error> {
+    let layout = layout(tree, options)?;
+    let size_bytes = layout.size_bytes();
+    sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
+    let seed = Checksum::of_file_system(options.uuid);
+    let image = Image { layout: &layout, options, sink, seed, written: AtomicU64::new(0) };
+    image.emit()?;
+    Ok(image.report())
+}
+
+/// A layout on its way to a sink.
+#[derive(Debug)]
+struct Image<'a, 't> {
+    layout: &'a Layout<'t>,
+    options: &'a Options,
+    sink: &'a dyn WriteAt,
+    /// The seed of every checksum.
+    seed: Checksum,
+    written: AtomicU64,
+}
+
+impl Image<'_, '_> {
+    fn emit(&self) -> Result<(), Error> {
+        let metadata = Metadata::new(self);
+        let jobs = jobs::jobs(self.layout);
+        let threads = self.options.threads.unwrap_or_else(jobs::default_threads).max(1);
+        jobs::run(&jobs, threads, |job, buffer| {
+            self.options.check_cancel()?;
+            match job {
+                Job::Backup { group } => metadata::write_backup(self, &metadata, group, buffer),
+                Job::Bitmaps => metadata::write_bitmaps(self),
+                Job::InodeTable { group, first, blocks } => inodes::write_table(self, group, first, blocks, buffer),
+                Job::Journal => metadata::write_journal(self, buffer),
+                Job::Resize { at } => metadata::write_resize(self, at, buffer),
+                Job::Content { at, start, blocks } => content::write(self, at, start, blocks, buffer),
+                Job::ExtentTree(tree) => inodes::write_extent_tree(self, tree),
+            }
+        })
+    }
+
+    /// Writes whole blocks.
+    fn write(&self, bytes: &[u8], at: BlockNr) -> Result<(), Error> {
+        let offset = at.byte_offset();
+        self.sink.write_all_at(bytes, offset).map_err(|source| Error::WriteImage { offset, source })?;
+        self.written.fetch_add(u64_of(bytes.len()), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let layout = self.layout;
+        Report {
+            image_bytes: layout.size_bytes(),
+            file_system_bytes: layout.blocks() * BLOCK_BYTES,
+            free_bytes: layout.free_blocks() * BLOCK_BYTES,
+            inodes: layout.inodes(),
+            free_inodes: layout.free_inodes(),
+            journal_bytes: layout.journal_blocks() * BLOCK_BYTES,
+            content_bytes: layout.content_bytes(),
+            written_bytes: self.written.load(Ordering::Relaxed),
+            times_clamped: layout.times_clamped(),
+            xattrs_skipped: layout.xattrs_skipped(),
+        }
+    }
+}

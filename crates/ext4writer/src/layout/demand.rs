@@ -1,0 +1,395 @@
+//! What a tree needs, whatever the size of the image: inodes in order, and how many blocks each has.
+//!
+//! Blocks are counted in the order in which they will be handed out, so that the place of every one is known up to where
+//! the file system puts its own structures: directories, attributes and link targets first, then the files.
+
+use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
+
+use super::dirs::{self, DirectoryPlan};
+use super::xattrs;
+use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
+use crate::error::{Error, Unrepresentable};
+use crate::options::Options;
+use crate::units::{BLOCK_BYTES, Ino, blocks_for, index, index32, low_u32, u64_of};
+
+/// Where files that a check finds without a name are put.
+pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
+/// Blocks of a `lost+found` that is made here, so that a check need not allocate any. As `mke2fs`.
+const LOST_AND_FOUND_BLOCKS: u32 = 4;
+/// Names of one node that is no directory.
+const LINKS_MAX: u32 = 65_000;
+const SYMLINK_MAX: usize = 4095;
+/// The size of the largest file: its last block has the number 2^32 - 2.
+const FILE_BYTES_MAX: u64 = 0xFFFF_FFFF * BLOCK_BYTES;
+
+/// A run of blocks of a file that are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// First block, counted from the start of the file.
+    pub(crate) logical: u32,
+    /// Blocks.
+    pub(crate) blocks: u32,
+    /// Stored blocks of the file before it.
+    pub(crate) stored_before: u32,
+}
+
+/// The stored blocks of an inode.
+#[derive(Debug, Default)]
+pub(crate) enum Runs {
+    #[default]
+    None,
+    /// All from the first on: nearly always.
+    One(Run),
+    Many(Box<[Run]>),
+}
+
+impl Runs {
+    pub(crate) fn whole(blocks: u32) -> Self {
+        if blocks == 0 { Self::None } else { Self::One(Run { logical: 0, blocks, stored_before: 0 }) }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Run] {
+        match self {
+            Self::None => &[],
+            Self::One(run) => std::slice::from_ref(run),
+            Self::Many(runs) => runs,
+        }
+    }
+
+    pub(crate) fn blocks(&self) -> u64 {
+        self.as_slice().last().map_or(0, |run| u64::from(run.stored_before) + u64::from(run.blocks))
+    }
+
+    /// The blocks that hold any stored byte.
+    fn of(content: &Content) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for segment in content.segments() {
+            let start = low_u32(segment.file_offset / BLOCK_BYTES);
+            let end = low_u32(blocks_for(segment.file_offset + segment.len_bytes));
+            match runs.last_mut() {
+                Some(last) if start <= last.logical + last.blocks => last.blocks = end - last.logical,
+                last => {
+                    let stored_before = last.map_or(0, |last| last.stored_before + last.blocks);
+                    runs.push(Run { logical: start, blocks: end - start, stored_before });
+                }
+            }
+        }
+        match runs.as_slice() {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            _ => Self::Many(runs.into_boxed_slice()),
+        }
+    }
+}
+
+/// One inode that is not reserved.
+#[derive(Debug)]
+pub(crate) struct Planned<'t> {
+    /// `None` for a `lost+found` that the tree does not have.
+    pub(crate) id: Option<NodeId>,
+    pub(crate) links: u32,
+    /// Of a directory: the inode of `..`.
+    pub(crate) parent: Ino,
+    pub(crate) directory: Option<Box<DirectoryPlan<'t>>>,
+    pub(crate) runs: Runs,
+    /// Its first block, counted from the first block that is handed out.
+    pub(crate) data_at: u64,
+    /// The block of its attributes, counted likewise.
+    pub(crate) xattr_at: Option<u64>,
+}
+
+/// Blocks that were handed out together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allocation {
+    /// The first of them, counted from the first block that is handed out.
+    pub(crate) at: u64,
+    /// Index of the owner in [`Demand::inodes`].
+    pub(crate) owner: u32,
+    pub(crate) purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Data,
+    Xattrs,
+}
+
+/// What a tree needs.
+#[derive(Debug)]
+pub(crate) struct Demand<'t> {
+    pub(crate) tree: &'t Tree,
+    /// The root, `lost+found`, then all others in order of their paths.
+    pub(crate) inodes: Vec<Planned<'t>>,
+    /// The inode of each node, 0 for a node that is not in use.
+    numbers: Vec<u32>,
+    /// What was handed out, in order.
+    pub(crate) allocations: Vec<Allocation>,
+    /// Blocks of all allocations.
+    pub(crate) blocks: u64,
+    /// Bytes of file content that are stored.
+    pub(crate) content_bytes: u64,
+    /// Nodes whose time had to be moved into the range of an inode.
+    pub(crate) times_clamped: u64,
+    /// Attributes that Linux does not have on ext4.
+    pub(crate) xattrs_skipped: u64,
+    /// Stands in where the tree has none.
+    lost_and_found: Node,
+}
+
+impl<'t> Demand<'t> {
+    /// Measures a tree.
+    pub(crate) fn of(tree: &'t Tree, options: &Options) -> Result<Self, Error> {
+        let metadata = Metadata { mode: 0o700, mtime: options.time, ..Metadata::default() };
+        let mut demand = Self {
+            tree,
+            inodes: Vec::with_capacity(tree.len() + 1),
+            numbers: vec![0; tree.node_slots()],
+            allocations: Vec::new(),
+            blocks: 0,
+            content_bytes: 0,
+            times_clamped: 0,
+            xattrs_skipped: 0,
+            lost_and_found: Node::directory(metadata),
+        };
+        demand.number_all()?;
+        for owner in 0..demand.inodes.len() {
+            if owner % 1024 == 0 {
+                options.check_cancel()?;
+            }
+            demand.measure(owner, options)?;
+        }
+        demand.allocate();
+        Ok(demand)
+    }
+
+    /// The inode that an index of [`Self::inodes`] stands for.
+    pub(crate) fn ino(owner: usize) -> Ino {
+        let number = low_u32(u64_of(owner));
+        if number == 0 { Ino::ROOT } else { Ino::new(Ino::FIRST.get() - 1 + number) }
+    }
+
+    /// The index in [`Self::inodes`] of an inode, `None` for a reserved one.
+    pub(crate) fn owner(ino: Ino) -> Option<usize> {
+        if ino == Ino::ROOT { Some(0) } else { ino.get().checked_sub(Ino::FIRST.get()).map(|n| index32(n) + 1) }
+    }
+
+    /// The highest inode in use; all below it are in use, too.
+    pub(crate) fn last_ino(&self) -> Ino {
+        Self::ino(self.inodes.len() - 1)
+    }
+
+    pub(crate) fn node(&self, planned: &Planned<'t>) -> &Node {
+        planned.id.map_or(&self.lost_and_found, |id| self.tree.node(id))
+    }
+
+    /// The inode of an entry.
+    pub(crate) fn ino_of(&self, id: Option<NodeId>) -> Ino {
+        id.map_or(Ino::FIRST, |id| Ino::new(self.numbers[id.index()]))
+    }
+
+    pub(crate) fn kind_of(&self, id: Option<NodeId>) -> &Kind {
+        &id.map_or(&self.lost_and_found, |id| self.tree.node(id)).kind
+    }
+
+    /// The entries of a directory, with a `lost+found` in the root where the tree has none.
+    pub(crate) fn entries(&self, id: NodeId) -> impl Iterator<Item = (&'t [u8], Option<NodeId>)> + Clone + use<'t> {
+        let added =
+            (id == Tree::ROOT && self.tree.lookup(id, LOST_AND_FOUND).is_none()).then_some((LOST_AND_FOUND, None));
+        let entries = self.tree.entries(id).map(Directory::iter).into_iter().flatten();
+        entries.map(|(name, &id)| (&**name, Some(id))).chain(added)
+    }
+
+    /// An error about a node, with its first path.
+    pub(crate) fn refuse(&self, id: Option<NodeId>, why: Unrepresentable) -> Error {
+        Error::Unrepresentable { path: id.map_or(LOST_AND_FOUND.to_vec(), |id| path_of(self.tree, id)), why }
+    }
+
+    /// Gives every node its number: a directory, then what is in it. No recursion, the depth is up to the input.
+    fn number_all(&mut self) -> Result<(), Error> {
+        let tree = self.tree;
+        self.number(Some(Tree::ROOT), Ino::ROOT);
+        let lost_and_found = tree.lookup(Tree::ROOT, LOST_AND_FOUND);
+        if let Some(id) = lost_and_found.filter(|&id| !tree.node(id).is_directory()) {
+            return Err(self.refuse(Some(id), Unrepresentable::LostAndFound));
+        }
+        self.number(lost_and_found, Ino::ROOT);
+        let mut open = vec![(Ino::ROOT, self.entries(Tree::ROOT))];
+        while let Some((parent, entries)) = open.last_mut() {
+            let Some((_, id)) = entries.next() else {
+                open.pop();
+                continue;
+            };
+            let Some(id) = id else { continue };
+            let parent = *parent;
+            if self.numbers[id.index()] == 0 {
+                self.number(Some(id), parent);
+            } else if Some(id) != lost_and_found {
+                continue;
+            }
+            if tree.node(id).is_directory() {
+                open.push((self.ino_of(Some(id)), self.entries(id)));
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, id: Option<NodeId>, parent: Ino) {
+        let ino = Self::ino(self.inodes.len());
+        if let Some(id) = id {
+            self.numbers[id.index()] = ino.get();
+        }
+        let (directory, runs) = Default::default();
+        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_at: None });
+    }
+
+    fn measure(&mut self, owner: usize, options: &Options) -> Result<(), Error> {
+        let id = self.inodes[owner].id;
+        let (links, directory, runs) = self.body(id, options.hash_seed).map_err(|why| self.refuse(id, why))?;
+        let node = self.node(&self.inodes[owner]);
+        let clamped = clamp_time(node.metadata.mtime) != node.metadata.mtime;
+        let stored = match &node.kind {
+            Kind::File(content) => content.segments().iter().map(|segment| segment.len_bytes).sum(),
+            _ => 0,
+        };
+        let placed = xattrs::place(&node.metadata.xattrs).map_err(|why| self.refuse(id, why))?;
+        let (skipped, xattr_at) = (placed.skipped, (!placed.block.is_empty()).then_some(0));
+        self.times_clamped += u64::from(clamped);
+        self.content_bytes += stored;
+        self.xattrs_skipped += skipped;
+        let planned = &mut self.inodes[owner];
+        (planned.links, planned.directory, planned.runs, planned.xattr_at) = (links, directory, runs, xattr_at);
+        Ok(())
+    }
+
+    /// Link count, directory plan and blocks of a node.
+    #[expect(clippy::type_complexity, reason = "three parts of one inode, named where they are taken")]
+    fn body(
+        &self,
+        id: Option<NodeId>,
+        seed: [u8; 16],
+    ) -> Result<(u32, Option<Box<DirectoryPlan<'t>>>, Runs), Unrepresentable> {
+        let Some(id) = id else {
+            let plan = DirectoryPlan::Linear { blocks: LOST_AND_FOUND_BLOCKS };
+            return Ok((2, Some(Box::new(plan)), Runs::whole(LOST_AND_FOUND_BLOCKS)));
+        };
+        let names = self.tree.names(id);
+        let node = self.tree.node(id);
+        if !node.is_directory() && names > LINKS_MAX {
+            return Err(Unrepresentable::Links { links: names });
+        }
+        let runs = match &node.kind {
+            Kind::Directory(_) => {
+                let subdirectories = self.entries(id).filter(|&(_, id)| matches!(self.kind_of(id), Kind::Directory(_)));
+                let links = low_u32(u64_of(subdirectories.count())).saturating_add(2);
+                let plan = dirs::plan(self.entries(id), seed).ok_or(Unrepresentable::DirectorySize)?;
+                let runs = Runs::whole(plan.blocks());
+                return Ok((directory_links(links), Some(Box::new(plan)), runs));
+            }
+            Kind::File(content) if content.size_bytes() > FILE_BYTES_MAX => {
+                let size_bytes = content.size_bytes();
+                return Err(Unrepresentable::FileSize { size_bytes, max_bytes: FILE_BYTES_MAX });
+            }
+            Kind::File(content) => Runs::of(content),
+            Kind::Symlink(target) if target.is_empty() || target.len() > SYMLINK_MAX || target.contains(&0) => {
+                return Err(Unrepresentable::SymlinkTarget { len_bytes: target.len() });
+            }
+            Kind::Symlink(target) => Runs::whole(u32::from(target.len() >= I_BLOCK_LEN)),
+            Kind::CharDevice(_) | Kind::BlockDevice(_) | Kind::Fifo | Kind::Socket => Runs::None,
+        };
+        Ok((names, None, runs))
+    }
+
+    /// Hands out blocks: small structures, which a booting system reads all over the tree, before the contents.
+    fn allocate(&mut self) {
+        for files in [false, true] {
+            for (owner, planned) in (0..).zip(&mut self.inodes) {
+                let id = planned.id;
+                let is_file = id.is_some_and(|id| matches!(self.tree.node(id).kind, Kind::File(_)));
+                let blocks = planned.runs.blocks();
+                if is_file == files && blocks > 0 {
+                    planned.data_at = self.blocks;
+                    self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Data });
+                    self.blocks += blocks;
+                }
+                if let Some(at) = planned.xattr_at.as_mut().filter(|_| !files) {
+                    *at = self.blocks;
+                    self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Xattrs });
+                    self.blocks += 1;
+                }
+            }
+        }
+    }
+
+    /// The allocation that holds a block, counted from the first that is handed out.
+    pub(crate) fn allocation_at(&self, at: u64) -> usize {
+        self.allocations.partition_point(|allocation| allocation.at <= at) - 1
+    }
+
+    /// Blocks of the allocation of that index.
+    pub(crate) fn allocation_blocks(&self, allocation: usize) -> u64 {
+        let next = self.allocations.get(allocation + 1).map_or(self.blocks, |next| next.at);
+        next - self.allocations[allocation].at
+    }
+
+    /// Inodes in use and reserved ones.
+    pub(crate) fn inode_count(&self) -> u64 {
+        u64::from(self.last_ino().get())
+    }
+
+    pub(crate) fn planned(&self, allocation: usize) -> &Planned<'t> {
+        &self.inodes[index(u64::from(self.allocations[allocation].owner))]
+    }
+}
+
+/// `i_links_count` of a directory: 1, "many", when it is beyond what the field may say (`dir_nlink`).
+fn directory_links(links: u32) -> u32 {
+    if links > LINKS_MAX { 1 } else { links }
+}
+
+/// The first path of a node.
+pub(crate) fn path_of(tree: &Tree, id: NodeId) -> Vec<u8> {
+    let found = fstree::walk(tree, |visit| if visit.id == id { Err(visit.path.to_vec()) } else { Ok(()) });
+    match found {
+        Err(path) if path.is_empty() => b"/".to_vec(),
+        Err(path) => path,
+        Ok(()) => b"?".to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fstree::Segment;
+
+    use super::*;
+
+    #[test]
+    fn runs_are_whole_blocks_and_merge_where_they_touch() {
+        let mut tree = Tree::new(Metadata::default());
+        let source = tree.sources.add(std::sync::Arc::new(Vec::new()));
+        let segment = |file_offset, len_bytes| Segment { file_offset, source, source_offset: 0, len_bytes };
+        let content = Content::sparse(
+            1 << 20,
+            vec![segment(0, 1), segment(4000, 200), segment(8192, 4096), segment(20_480, 1), segment(20_482, 8192)],
+        );
+        let runs = Runs::of(&content.unwrap());
+        let expected =
+            [Run { logical: 0, blocks: 3, stored_before: 0 }, Run { logical: 5, blocks: 3, stored_before: 3 }];
+        assert_eq!(runs.as_slice(), expected);
+        assert_eq!(runs.blocks(), 6);
+    }
+
+    #[test]
+    fn more_subdirectories_than_the_field_counts() {
+        assert_eq!(directory_links(65_000), 65_000);
+        assert_eq!(directory_links(65_001), 1);
+    }
+
+    #[test]
+    fn inode_numbers_and_indexes() {
+        for (owner, ino) in [(0, 2), (1, 11), (2, 12), (100, 110)] {
+            assert_eq!(Demand::ino(owner), Ino::new(ino));
+            assert_eq!(Demand::owner(Ino::new(ino)), Some(owner));
+        }
+        assert_eq!(Demand::owner(Ino::JOURNAL), None);
+    }
+}

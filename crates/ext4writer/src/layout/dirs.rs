@@ -1,0 +1,154 @@
+//! Which entry of a directory goes to which of its blocks.
+
+use fstree::NodeId;
+
+use crate::disk::dir_entry::{CAPACITY, entry_len};
+use crate::disk::htree::{NODE_MAX, ROOT_MAX};
+use crate::name_hash::hash;
+use crate::units::{index, low_u32, u64_of};
+
+/// `.` and `..`.
+const DOTS_LEN: usize = 24;
+/// How full a leaf gets: the rest is room for names that are added later, as `e2fsck -D` leaves it.
+const LEAF_FILL: usize = CAPACITY * 4 / 5;
+
+/// The blocks of a directory.
+#[derive(Debug)]
+pub(crate) enum DirectoryPlan<'t> {
+    /// Every entry in the first block. Further blocks are empty.
+    Linear {
+        /// Blocks in all.
+        blocks: u32,
+    },
+    /// A hash tree.
+    Indexed(Indexed<'t>),
+}
+
+/// A directory with a hash tree: its root, then other index blocks, then leaves.
+#[derive(Debug)]
+pub(crate) struct Indexed<'t> {
+    /// Every entry in the order of the hashes.
+    entries: Vec<Hashed<'t>>,
+    /// The first entry of each leaf.
+    leaves: Vec<u32>,
+    /// Index blocks between root and leaves; 0 with one level.
+    nodes: u32,
+}
+
+/// An entry and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hashed<'t> {
+    pub(crate) hash: u32,
+    pub(crate) name: &'t [u8],
+    /// `None` for a `lost+found` that the tree does not have.
+    pub(crate) id: Option<NodeId>,
+}
+
+impl DirectoryPlan<'_> {
+    pub(crate) fn blocks(&self) -> u32 {
+        match self {
+            Self::Linear { blocks } => *blocks,
+            Self::Indexed(indexed) => indexed.first_leaf() + indexed.leaf_count(),
+        }
+    }
+}
+
+/// Plans a directory; `None` when it has more entries than two levels of index hold.
+pub(crate) fn plan<'t>(
+    entries: impl Iterator<Item = (&'t [u8], Option<NodeId>)> + Clone,
+    seed: [u8; 16],
+) -> Option<DirectoryPlan<'t>> {
+    let len = entries.clone().fold(DOTS_LEN, |len, (name, _)| len.saturating_add(entry_len(name)));
+    if len <= CAPACITY {
+        return Some(DirectoryPlan::Linear { blocks: 1 });
+    }
+    let mut entries: Vec<_> = entries.map(|(name, id)| Hashed { hash: hash(name, seed), name, id }).collect();
+    entries.sort_unstable();
+    let leaves = split(&entries);
+    let nodes = if leaves.len() <= ROOT_MAX { 0 } else { leaves.len().div_ceil(NODE_MAX) };
+    if nodes > ROOT_MAX {
+        return None;
+    }
+    Some(DirectoryPlan::Indexed(Indexed { entries, leaves, nodes: low_u32(u64_of(nodes)) }))
+}
+
+fn split(entries: &[Hashed<'_>]) -> Vec<u32> {
+    let mut leaves = vec![0];
+    let mut filled = 0;
+    for (number, entry) in (0..).zip(entries) {
+        let len = entry_len(entry.name);
+        if filled + len > LEAF_FILL {
+            leaves.push(number);
+            filled = 0;
+        }
+        filled += len;
+    }
+    leaves
+}
+
+impl<'t> Indexed<'t> {
+    /// Index blocks between root and leaves.
+    pub(crate) fn nodes(&self) -> u32 {
+        self.nodes
+    }
+
+    /// The block of the directory that is its first leaf.
+    pub(crate) fn first_leaf(&self) -> u32 {
+        1 + self.nodes
+    }
+
+    pub(crate) fn leaf_count(&self) -> u32 {
+        low_u32(u64_of(self.leaves.len()))
+    }
+
+    /// The entries of a leaf.
+    pub(crate) fn leaf(&self, leaf: u32) -> &[Hashed<'t>] {
+        let start = |leaf: u32| self.leaves.get(index(u64::from(leaf))).map(|&start| index(u64::from(start)));
+        &self.entries[start(leaf).unwrap_or(self.entries.len())..start(leaf + 1).unwrap_or(self.entries.len())]
+    }
+
+    /// The hash that stands for a leaf in the index: its lowest, odd when the leaf before ends with the same.
+    pub(crate) fn leaf_hash(&self, leaf: u32) -> u32 {
+        let Some(first) = self.leaf(leaf).first() else { return 0 };
+        let before = leaf.checked_sub(1).and_then(|before| self.leaf(before).last());
+        first.hash | u32::from(before.is_some_and(|before| before.hash == first.hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linear_until_the_block_is_full() {
+        // 13 entries of 264 bytes and one that fills what is left to the byte, then one byte more than a word.
+        let mut names: Vec<Vec<u8>> = (0..15).map(|i| vec![b'a' + i; 255]).collect();
+        names.push(vec![b'z'; CAPACITY - DOTS_LEN - 15 * 264 - 8]);
+        let plan_of = |names: &[Vec<u8>]| plan(names.iter().map(|n| (n.as_slice(), None)), [1; 16]).unwrap();
+        assert!(matches!(plan_of(&names), DirectoryPlan::Linear { blocks: 1 }));
+        names.last_mut().unwrap().push(b'z');
+        assert!(matches!(plan_of(&names), DirectoryPlan::Indexed(_)));
+    }
+
+    #[test]
+    fn every_entry_is_in_one_leaf_and_hashes_ascend() {
+        let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("file-{i}").into_bytes()).collect();
+        let Some(DirectoryPlan::Indexed(indexed)) = plan(names.iter().map(|n| (n.as_slice(), None)), [3; 16]) else {
+            panic!("20,000 entries need an index");
+        };
+        let leaves: Vec<_> = (0..indexed.leaf_count()).map(|leaf| indexed.leaf(leaf)).collect();
+        assert_eq!(leaves.iter().map(|leaf| leaf.len()).sum::<usize>(), names.len());
+        assert!(leaves.concat().is_sorted());
+        assert!((1..indexed.leaf_count()).all(|leaf| indexed.leaf_hash(leaf) >= indexed.leaf_hash(leaf - 1)));
+    }
+
+    #[test]
+    fn two_levels_begin_where_the_root_is_full() {
+        let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("{i:0255}").into_bytes()).collect();
+        let Some(DirectoryPlan::Indexed(indexed)) = plan(names.iter().map(|n| (n.as_slice(), None)), [3; 16]) else {
+            panic!("20,000 entries need an index");
+        };
+        // 12 names of 255 bytes fill a leaf to four fifths: 1,667 leaves, 4 index blocks.
+        assert_eq!((indexed.leaf_count(), indexed.nodes()), (1667, 4));
+    }
+}

@@ -1,0 +1,356 @@
+//! Where the structures of the file system itself are: groups, backups, bitmaps, inode tables; and what they leave free.
+//!
+//! ```text
+//! group 0            group 1            group 2         group 3
+//! ┌──┬───┬────┬─────┬──┬───┬────┬──────┬───────────────┬──┬───┬────┬─────
+//! │sb│gdt│grow│bb ib inode tables of 16 groups │ free  │sb│gdt│grow│ free
+//! └──┴───┴────┴─────┴──┴───┴────┴──────┴───────────────┴──┴───┴────┴─────
+//!     superblock and descriptors again in groups 1, 3^n, 5^n, 7^n (sparse_super)
+//! ```
+
+use crate::disk::group_desc::DESC_LEN;
+use crate::disk::inode::INODE_LEN;
+use crate::options::{Inodes, Options};
+use crate::units::{BLOCK_BYTES, BLOCK_LEN, BLOCKS_PER_GROUP, BlockNr, Ino, index, low_u32, u64_of};
+
+/// The most blocks of an image: block numbers of 32 bits, as the resize inode and the checkers want them.
+pub(crate) const BLOCKS_MAX: u64 = 0xFFFF_FFFF;
+/// Inodes that a block of the inode table holds.
+pub(crate) const INODES_PER_BLOCK: u64 = u64_of(BLOCK_LEN / INODE_LEN);
+/// Group descriptors that a block holds.
+const DESCS_PER_BLOCK: u64 = u64_of(BLOCK_LEN / DESC_LEN);
+/// Block numbers that an indirect block holds: the most blocks that can be set aside for more descriptors.
+const ADDRESSES_PER_BLOCK: u64 = BLOCK_BYTES / 4;
+/// `s_log_groups_per_flex`.
+pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
+const GROUPS_PER_FLEX: u64 = 1 << LOG_GROUPS_PER_FLEX;
+
+/// Where one group keeps its own structures.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) block_bitmap: BlockNr,
+    pub(crate) inode_bitmap: BlockNr,
+    pub(crate) inode_table: BlockNr,
+}
+
+/// A run of blocks that are not used by the file system itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Free {
+    pub(crate) start: BlockNr,
+    pub(crate) blocks: u64,
+    /// Free blocks before it.
+    pub(crate) before: u64,
+}
+
+/// A run of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// The file system without its content.
+#[derive(Debug)]
+pub(crate) struct Geometry {
+    /// Blocks of the file system.
+    pub(crate) blocks: u64,
+    /// Blocks of group descriptors.
+    pub(crate) desc_blocks: u64,
+    /// Blocks set aside for more descriptors.
+    pub(crate) reserved_desc_blocks: u64,
+    pub(crate) inodes_per_group: u64,
+    pub(crate) groups: Vec<Group>,
+    /// Blocks in use by the file system itself, in order.
+    pub(crate) fixed: Vec<Range>,
+    /// What is left, in order.
+    pub(crate) free: Vec<Free>,
+    pub(crate) free_blocks: u64,
+}
+
+/// An image is too small: nothing below that many blocks can work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooSmall {
+    pub(crate) blocks_min: u64,
+}
+
+/// The numbers that come before any placing.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    blocks: u64,
+    groups: u64,
+    desc_blocks: u64,
+    reserved_desc_blocks: u64,
+    inodes_per_group: u64,
+}
+
+impl Geometry {
+    /// The geometry of an image of `blocks` blocks that has room for `inodes_needed` inodes.
+    pub(crate) fn new(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
+        let counts = Counts::new(blocks, inodes_needed, options)?;
+        counts.check_overhead(blocks)?;
+        let mut groups = Vec::with_capacity(index(counts.groups));
+        let mut fixed = counts.backups();
+        for flex in counts.flexes() {
+            // Only a group that is nearly nothing but its own backup cannot take them, where the image ends.
+            let placed = counts.place_flex(flex, &mut groups, &mut fixed);
+            placed.ok_or(TooSmall { blocks_min: blocks + 1 })?;
+        }
+        fixed.sort_unstable();
+        let fixed = merge(fixed);
+        let free = complement(&fixed, counts.blocks);
+        let free_blocks = free.last().map_or(0, |last| last.before + last.blocks);
+        let Counts { blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
+        Ok(Self { blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, groups, fixed, free, free_blocks })
+    }
+
+    /// How many groups there are.
+    pub(crate) fn group_count(&self) -> u64 {
+        u64_of(self.groups.len())
+    }
+
+    pub(crate) fn inode_count(&self) -> u64 {
+        self.group_count() * self.inodes_per_group
+    }
+
+    /// The place of a free block, counted from the first, and how many follow it without a gap, itself included.
+    pub(crate) fn place(&self, at: u64) -> (BlockNr, u64) {
+        let free = self.free[self.free.partition_point(|free| free.before <= at) - 1];
+        let inside = at - free.before;
+        (free.start.plus(inside), free.blocks - inside)
+    }
+
+    /// The groups other than the first that hold a copy of superblock and descriptors.
+    pub(crate) fn backup_groups(&self) -> impl Iterator<Item = u64> {
+        (1..self.group_count()).filter(|&group| has_backup(group))
+    }
+
+    /// Blocks of superblock, descriptors and the room for more at the start of a group.
+    pub(crate) fn backup_blocks(&self, group: u64) -> u64 {
+        if has_backup(group) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
+    }
+
+    /// The blocks of a group.
+    pub(crate) fn group_range(&self, group: u64) -> Range {
+        let start = group * BLOCKS_PER_GROUP;
+        Range { start, end: (start + BLOCKS_PER_GROUP).min(self.blocks) }
+    }
+}
+
+impl Counts {
+    fn new(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
+        let mut counts = Self::of_blocks(blocks, inodes_needed, options)?;
+        let last = (counts.groups - 1) * BLOCKS_PER_GROUP;
+        // A last group that would not even hold its own backup is left out.
+        if counts.groups > 1 && counts.blocks - last <= counts.backup_blocks(counts.groups - 1) {
+            counts = Self::of_blocks(last, inodes_needed, options)?;
+        }
+        Ok(counts)
+    }
+
+    fn of_blocks(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
+        let groups = blocks.div_ceil(BLOCKS_PER_GROUP).max(1);
+        let inodes_per_group_max =
+            BLOCKS_PER_GROUP.min(u64::from(u32::MAX) / groups / INODES_PER_BLOCK * INODES_PER_BLOCK);
+        let needed = match options.inodes {
+            Inodes::BytesPerInode(_) => inodes_needed + inodes_needed / 16 + INODES_PER_BLOCK,
+            Inodes::Exact(inodes) => u64::from(inodes).max(inodes_needed),
+        };
+        let groups_needed = needed.div_ceil(inodes_per_group_max);
+        if groups_needed > groups {
+            return Err(TooSmall { blocks_min: (groups_needed - 1) * BLOCKS_PER_GROUP + 1 });
+        }
+        let wanted = match options.inodes {
+            Inodes::BytesPerInode(bytes) => (blocks * BLOCK_BYTES / u64::from(bytes.get())).max(needed),
+            Inodes::Exact(_) => needed,
+        };
+        let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK).min(inodes_per_group_max);
+        let desc_blocks = groups.div_ceil(DESCS_PER_BLOCK);
+        let grown = blocks.saturating_mul(u64::from(options.grow_factor)).min(BLOCKS_MAX);
+        let grown_desc_blocks = grown.div_ceil(BLOCKS_PER_GROUP).div_ceil(DESCS_PER_BLOCK);
+        let reserved_desc_blocks = grown_desc_blocks.saturating_sub(desc_blocks).min(ADDRESSES_PER_BLOCK);
+        Ok(Self { blocks, groups, desc_blocks, reserved_desc_blocks, inodes_per_group })
+    }
+
+    fn inode_table_blocks(&self) -> u64 {
+        self.inodes_per_group / INODES_PER_BLOCK
+    }
+
+    fn backup_blocks(&self, group: u64) -> u64 {
+        if has_backup(group) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
+    }
+
+    /// Spares the placing where the structures alone are larger than the image.
+    fn check_overhead(&self, asked: u64) -> Result<(), TooSmall> {
+        let backups: u64 = (0..self.groups).map(|group| self.backup_blocks(group)).sum();
+        let overhead = backups + self.groups * (2 + self.inode_table_blocks());
+        if overhead < self.blocks {
+            Ok(())
+        } else {
+            Err(TooSmall { blocks_min: self.lower_bound(asked, overhead - self.blocks) })
+        }
+    }
+
+    fn lower_bound(&self, asked: u64, missing_blocks: u64) -> u64 {
+        lower_bound(asked, missing_blocks, self.groups)
+    }
+
+    fn backups(&self) -> Vec<Range> {
+        let with = (0..self.groups).filter(|&group| has_backup(group));
+        with.map(|group| self.backup_range(group)).collect()
+    }
+
+    fn backup_range(&self, group: u64) -> Range {
+        let start = group * BLOCKS_PER_GROUP;
+        Range { start, end: start + self.backup_blocks(group) }
+    }
+
+    /// The groups that keep their structures together. A last few that have no room for that go with those before them.
+    fn flexes(&self) -> Vec<std::ops::Range<u64>> {
+        let mut starts: Vec<u64> = (0..self.groups).step_by(index(GROUPS_PER_FLEX)).collect();
+        if let [_, .., last] = starts[..] {
+            let left = self.blocks - last * BLOCKS_PER_GROUP;
+            let structures = (self.groups - last) * (2 + self.inode_table_blocks());
+            if left < 2 * (structures + self.backup_blocks(last)) {
+                starts.pop();
+            }
+        }
+        let ends = starts.iter().skip(1).copied().chain([self.groups]);
+        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    fn place_flex(&self, flex: std::ops::Range<u64>, groups: &mut Vec<Group>, fixed: &mut Vec<Range>) -> Option<()> {
+        let mut cursor = flex.start * BLOCKS_PER_GROUP;
+        let mut take = |blocks| {
+            let start = self.fit(cursor, blocks)?;
+            cursor = start + blocks;
+            fixed.push(Range { start, end: cursor });
+            Some(BlockNr::new(start))
+        };
+        let first = groups.len();
+        for _ in flex.clone() {
+            groups.push(Group { block_bitmap: take(1)?, ..Group::default() });
+        }
+        for group in &mut groups[first..] {
+            group.inode_bitmap = take(1)?;
+        }
+        for group in &mut groups[first..] {
+            group.inode_table = take(self.inode_table_blocks())?;
+        }
+        Some(())
+    }
+
+    /// The first place from `cursor` on where so many blocks are in one piece between the backups.
+    fn fit(&self, mut cursor: u64, blocks: u64) -> Option<u64> {
+        loop {
+            let group = cursor / BLOCKS_PER_GROUP;
+            cursor = cursor.max(self.backup_range(group).end);
+            let next = (group + 1) * BLOCKS_PER_GROUP;
+            if cursor + blocks <= next || !has_backup(group + 1) {
+                return (cursor + blocks <= self.blocks).then_some(cursor);
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// A size below which nothing works, when an image of `asked` blocks in `groups` groups misses some blocks. What
+/// another block adds is at most that block and what rounding the inode tables to whole blocks took before.
+pub(crate) fn lower_bound(asked: u64, missing_blocks: u64, groups: u64) -> u64 {
+    asked + missing_blocks.saturating_sub(2 * groups + 16).max(1)
+}
+
+/// Whether a group holds a copy of superblock and descriptors (`sparse_super`).
+pub(crate) fn has_backup(group: u64) -> bool {
+    let power_of = |base: u64| {
+        let mut power = base;
+        while power < group {
+            power *= base;
+        }
+        power == group
+    };
+    group <= 1 || power_of(3) || power_of(5) || power_of(7)
+}
+
+fn merge(ranges: Vec<Range>) -> Vec<Range> {
+    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            last => {
+                assert!(last.is_none_or(|last| last.end < range.start), "no block has two uses");
+                merged.push(range);
+            }
+        }
+    }
+    merged
+}
+
+fn complement(fixed: &[Range], blocks: u64) -> Vec<Free> {
+    let starts = std::iter::once(0).chain(fixed.iter().map(|range| range.end));
+    let ends = fixed.iter().map(|range| range.start).chain([blocks]);
+    let mut before = 0;
+    let gaps = starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| {
+        let free = Free { start: BlockNr::new(start), blocks: end - start, before };
+        before += free.blocks;
+        free
+    });
+    gaps.collect()
+}
+
+/// Inodes of a group that are in use when all up to `last` are.
+pub(crate) fn inodes_used(geometry: &Geometry, group: u64, last: Ino) -> u64 {
+    u64::from(last.get()).saturating_sub(group * geometry.inodes_per_group).min(geometry.inodes_per_group)
+}
+
+/// The group of an inode and its index in the group's table.
+pub(crate) fn inode_place(geometry: &Geometry, ino: Ino) -> (u64, u32) {
+    let number = u64::from(ino.get() - 1);
+    (number / geometry.inodes_per_group, low_u32(number % geometry.inodes_per_group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_are_in_powers_of_three_five_and_seven() {
+        let groups: Vec<u64> = (0..400).filter(|&group| has_backup(group)).collect();
+        assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343]);
+    }
+
+    #[test]
+    fn as_many_blocks_are_set_aside_for_growing_as_mke2fs_sets_aside() {
+        // dumpe2fs of images that mke2fs 1.47 made with 64-byte descriptors.
+        for (mib, reserved) in [(8, 0), (16, 1), (64, 7), (1024, 127), (4096, 511), (65_536, 1024)] {
+            let counts = Counts::new(mib << 8, 11, &Options::default()).unwrap();
+            assert_eq!(counts.reserved_desc_blocks, reserved, "{mib} MiB");
+        }
+    }
+
+    #[test]
+    fn every_block_is_fixed_or_free_for_all_kinds_of_sizes() {
+        let sizes =
+            [30, 256, 32_767, 32_768, 32_769, 32_900, 98_305, 524_288, 524_289, 524_300, 16 * 32_768 + 700, 1 << 22];
+        for blocks in sizes {
+            for inodes in [11, 5_000, 30_000] {
+                let Ok(geometry) = Geometry::new(blocks, inodes, &Options::default()) else {
+                    assert!(blocks < 3_000, "{blocks} blocks are enough for {inodes} inodes");
+                    continue;
+                };
+                let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
+                assert_eq!(fixed + geometry.free_blocks, geometry.blocks, "{blocks}");
+                assert!(geometry.blocks <= blocks && geometry.inode_count() >= inodes);
+                assert_eq!(geometry.group_count(), geometry.blocks.div_ceil(BLOCKS_PER_GROUP));
+            }
+        }
+    }
+
+    #[test]
+    fn a_last_group_smaller_than_its_backup_is_left_out() {
+        let geometry = Geometry::new(32_768 + 10, 11, &Options::default()).unwrap();
+        assert_eq!(geometry.blocks, 32_768);
+        // Group 2 has no backup: one block is enough.
+        let geometry = Geometry::new(2 * 32_768 + 1, 11, &Options::default()).unwrap();
+        assert_eq!(geometry.blocks, 2 * 32_768 + 1);
+    }
+}

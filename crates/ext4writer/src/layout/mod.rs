@@ -1,0 +1,276 @@
+//! From a tree to the place of every block. Pure: no file is read, nothing is written.
+//!
+//! ```text
+//! Tree ──Demand::of──▶ Demand (inodes, blocks in order) ──Geometry::new──▶ Geometry (what is free) ──▶ Layout
+//! ```
+//!
+//! Free blocks are handed out from the first to the last without a gap: journal, resize inode, directories, attributes and
+//! link targets, files, then the extent trees of the few files that need them. So "the n-th free block" is a place, and
+//! which blocks are in use is a matter of one comparison.
+
+mod acl;
+pub(crate) mod demand;
+pub(crate) mod dirs;
+pub(crate) mod extents;
+pub(crate) mod geometry;
+pub(crate) mod xattrs;
+
+use fstree::Tree;
+
+use crate::disk::extent::ROOT_MAX;
+use crate::error::Error;
+use crate::options::{ImageSize, Inodes, Journal, Options};
+use crate::units::{BLOCK_BYTES, Ino, blocks_for, low_u32, u64_of};
+use demand::{Demand, Run, Runs};
+use geometry::{BLOCKS_MAX, Geometry, TooSmall, lower_bound};
+
+/// The largest image in bytes.
+const IMAGE_BYTES_MAX: u64 = BLOCKS_MAX * BLOCK_BYTES;
+
+/// The place of every block of an image of one tree.
+#[derive(Debug)]
+pub struct Layout<'t> {
+    pub(crate) demand: Demand<'t>,
+    pub(crate) plan: Plan,
+    pub(crate) size_bytes: u64,
+}
+
+/// The part of a layout that depends on the size of the image. Places are counted in free blocks.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) geometry: Geometry,
+    /// Blocks of the journal, which has the first free blocks; 0 without one.
+    pub(crate) journal: Runs,
+    /// The block of the resize inode, where there is room to grow.
+    pub(crate) resize_at: Option<u64>,
+    /// The first block of the tree's own.
+    pub(crate) content_at: u64,
+    /// Extent trees that do not fit into their inodes, in order of the inodes.
+    pub(crate) extent_trees: Vec<ExtentTree>,
+    /// Free blocks that are in use.
+    pub(crate) used: u64,
+}
+
+/// The blocks of an extent tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExtentTree {
+    pub(crate) ino: Ino,
+    pub(crate) at: u64,
+    pub(crate) blocks: u64,
+}
+
+/// Places every block of an image of `tree`. Reads no content, writes nothing.
+///
+/// # Errors
+/// The tree does not fit ([`Error::NoSpace`] says how much it needs), holds what ext4 cannot
+/// ([`Error::Unrepresentable`]), or the options contradict themselves.
+pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
+    let demand = checked_demand(tree, options)?;
+    let (plan, size_bytes) = match options.size {
+        ImageSize::Exact(size_bytes) => (exact(&demand, options, size_bytes)?, size_bytes),
+        ImageSize::Auto { headroom_bytes } => {
+            let plan = smallest(&demand, options, 1, blocks_for(headroom_bytes))?;
+            let size_bytes = plan.geometry.blocks * BLOCK_BYTES;
+            (plan, size_bytes)
+        }
+    };
+    Ok(Layout { demand, plan, size_bytes })
+}
+
+/// The size in bytes of the smallest image that holds `tree`, with the other options as they are. `options.size` is not
+/// looked at, unless it asks for headroom.
+///
+/// # Errors
+/// As [`layout`]; never [`Error::NoSpace`].
+pub fn required_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
+    let demand = checked_demand(tree, options)?;
+    let headroom_bytes = match options.size {
+        ImageSize::Exact(_) => 0,
+        ImageSize::Auto { headroom_bytes } => headroom_bytes,
+    };
+    let plan = smallest(&demand, options, 1, blocks_for(headroom_bytes))?;
+    Ok(plan.geometry.blocks * BLOCK_BYTES)
+}
+
+fn checked_demand<'t>(tree: &'t Tree, options: &Options) -> Result<Demand<'t>, Error> {
+    options.check()?;
+    let demand = Demand::of(tree, options)?;
+    match options.inodes {
+        Inodes::Exact(asked) if u64::from(asked) < demand.inode_count() => {
+            Err(Error::NotEnoughInodes { asked, needed: demand.inode_count() })
+        }
+        _ => Ok(demand),
+    }
+}
+
+fn exact(demand: &Demand<'_>, options: &Options, size_bytes: u64) -> Result<Plan, Error> {
+    let blocks = size_bytes / BLOCK_BYTES;
+    if blocks > BLOCKS_MAX {
+        return Err(Error::TooLarge { max_bytes: IMAGE_BYTES_MAX });
+    }
+    if let Ok(plan) = Plan::new(demand, options, blocks, 0) {
+        return Ok(plan);
+    }
+    let larger = smallest(demand, options, blocks + 1, 0)?;
+    Err(Error::NoSpace { size_bytes, needed_bytes: larger.geometry.blocks * BLOCK_BYTES })
+}
+
+/// The plan of the smallest image of at least `blocks` blocks that has `headroom` blocks left. What the file system needs for
+/// itself does not only grow with its size, so the sizes that may do are tried one by one.
+fn smallest(demand: &Demand<'_>, options: &Options, mut blocks: u64, headroom: u64) -> Result<Plan, Error> {
+    while blocks <= BLOCKS_MAX {
+        options.check_cancel()?;
+        match Plan::new(demand, options, blocks, headroom) {
+            // A plan that leaves out a last group that is too short was good without it.
+            Ok(plan) => return Ok(plan),
+            Err(TooSmall { blocks_min }) => blocks = blocks_min,
+        }
+    }
+    Err(Error::TooLarge { max_bytes: IMAGE_BYTES_MAX })
+}
+
+impl Plan {
+    fn new(demand: &Demand<'_>, options: &Options, blocks: u64, headroom: u64) -> Result<Self, TooSmall> {
+        let geometry = Geometry::new(blocks, demand.inode_count(), options)?;
+        let journal = Runs::whole(journal_blocks(geometry.blocks, options.journal));
+        let resize_at = (geometry.reserved_desc_blocks > 0).then(|| journal.blocks());
+        let content_at = journal.blocks() + u64::from(resize_at.is_some());
+        let trees_at = content_at + demand.blocks;
+        let missing = |used: u64| {
+            let missing = (used + headroom).saturating_sub(geometry.free_blocks);
+            if missing == 0 { Ok(()) } else { Err(lower_bound(blocks, missing, geometry.group_count())) }
+        };
+        let missing = |used| missing(used).map_err(|blocks_min| TooSmall { blocks_min });
+        missing(trees_at)?;
+        if options.reserved_blocks > geometry.blocks / 2 {
+            return Err(TooSmall {
+                blocks_min: blocks.max(options.reserved_blocks.saturating_mul(2).saturating_sub(1)) + 1,
+            });
+        }
+        let extent_trees = extent_trees(demand, &geometry, &journal, content_at);
+        let used = extent_trees.last().map_or(trees_at, |tree| tree.at + tree.blocks);
+        missing(used)?;
+        Ok(Self { geometry, journal, resize_at, content_at, extent_trees, used })
+    }
+
+    /// The extent tree of an inode beyond what fits into the inode.
+    pub(crate) fn extent_tree(&self, ino: Ino) -> Option<ExtentTree> {
+        let found = self.extent_trees.binary_search_by_key(&ino, |tree| tree.ino).ok()?;
+        Some(self.extent_trees[found])
+    }
+
+    /// Blocks of the file system that are not in use.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        self.geometry.free_blocks - self.used
+    }
+}
+
+/// The sizes that `mke2fs` chooses (lib/ext2fs, `ext2fs_default_journal_size`).
+fn journal_blocks(blocks: u64, journal: Journal) -> u32 {
+    let tiers = [
+        (2048, 0),
+        (32_768, 1024),
+        (256 << 10, 4096),
+        (512 << 10, 8192),
+        (4096 << 10, 16_384),
+        (8192 << 10, 32_768),
+        (16_384 << 10, 65_536),
+        (32_768 << 10, 131_072),
+    ];
+    match journal {
+        Journal::None => 0,
+        Journal::Auto => tiers.iter().find(|&&(below, _)| blocks < below).map_or(262_144, |&(_, size)| size),
+    }
+}
+
+fn extent_trees(demand: &Demand<'_>, geometry: &Geometry, journal: &Runs, content_at: u64) -> Vec<ExtentTree> {
+    let mut at = content_at + demand.blocks;
+    let mut trees = Vec::new();
+    let mut add = |ino, runs: &[Run], data_at| {
+        let blocks = extents::tree_blocks(extents::extents(geometry, runs, data_at).count());
+        if blocks > 0 {
+            trees.push(ExtentTree { ino, at, blocks });
+            at += blocks;
+        }
+    };
+    add(Ino::JOURNAL, journal.as_slice(), 0);
+    for (owner, planned) in demand.inodes.iter().enumerate() {
+        // As many blocks have at most as many extents.
+        if planned.runs.blocks() > u64_of(ROOT_MAX) {
+            add(Demand::ino(owner), planned.runs.as_slice(), content_at + planned.data_at);
+        }
+    }
+    trees
+}
+
+impl Layout<'_> {
+    /// Bytes of the image.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Blocks of 4 KiB of the file system.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.plan.geometry.blocks
+    }
+
+    /// Blocks that are not in use.
+    #[must_use]
+    pub fn free_blocks(&self) -> u64 {
+        self.plan.free_blocks()
+    }
+
+    /// Inodes, in use or not.
+    #[must_use]
+    pub fn inodes(&self) -> u32 {
+        low_u32(self.plan.geometry.inode_count())
+    }
+
+    /// Inodes that are not in use.
+    #[must_use]
+    pub fn free_inodes(&self) -> u32 {
+        self.inodes() - self.demand.last_ino().get()
+    }
+
+    /// Blocks of the journal, 0 without one.
+    #[must_use]
+    pub fn journal_blocks(&self) -> u64 {
+        self.plan.journal.blocks()
+    }
+
+    /// Bytes of file content that are stored; holes do not count.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.demand.content_bytes
+    }
+
+    /// Nodes whose modification time is outside what an inode holds (1901 to 2446): it is moved to the nearest end.
+    #[must_use]
+    pub fn times_clamped(&self) -> u64 {
+        self.demand.times_clamped
+    }
+
+    /// Extended attributes left out because Linux has no such name on ext4 (`com.apple.*`, `system.nfs4_acl`, ...).
+    #[must_use]
+    pub fn xattrs_skipped(&self) -> u64 {
+        self.demand.xattrs_skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journal_sizes_are_those_of_mke2fs() {
+        // dumpe2fs of images that mke2fs 1.47 made.
+        for (mib, expected) in
+            [(7, 0), (8, 1024), (127, 1024), (128, 4096), (1024, 8192), (4096, 16_384), (65_536, 131_072)]
+        {
+            assert_eq!(journal_blocks(mib << 8, Journal::Auto), expected, "{mib} MiB");
+        }
+        assert_eq!(journal_blocks(1 << 20, Journal::None), 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! Extended attributes of a node: what goes to the tail of its inode, what to a block.
+
+use std::borrow::Cow;
+
+use fstree::Xattrs;
+
+use super::acl;
+use crate::disk::xattr::{Attribute, BLOCK_CAPACITY, TAIL_CAPACITY};
+use crate::error::Unrepresentable;
+use crate::units::{low_u8, u64_of};
+
+/// `e_name_index` of the prefixes that Linux has on ext4.
+const PREFIXES: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
+/// Names that are all prefix: access control lists, whose value has a form of its own.
+const ACLS: [(&[u8], u8); 2] = [(b"system.posix_acl_access", 2), (b"system.posix_acl_default", 3)];
+
+/// The attributes of one node, each part in the order of the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Placed<'a> {
+    pub(crate) tail: Vec<Attribute<'a>>,
+    pub(crate) block: Vec<Attribute<'a>>,
+    /// Attributes with a name that Linux does not have on ext4: `setxattr` would refuse them, too.
+    pub(crate) skipped: u64,
+}
+
+/// Places attributes: the tail first, in order, as long as one fits.
+pub(crate) fn place(xattrs: &Xattrs) -> Result<Placed<'_>, Unrepresentable> {
+    let mut placed = Placed::default();
+    let mut attributes = Vec::with_capacity(xattrs.len());
+    for (name, value) in xattrs {
+        match attribute(name, value)? {
+            Some(attribute) => attributes.push(attribute),
+            None => placed.skipped += 1,
+        }
+    }
+    attributes.sort();
+    let mut tail_left = TAIL_CAPACITY;
+    let mut block_len = 0;
+    for attribute in attributes {
+        let len = attribute.len();
+        if len <= tail_left {
+            tail_left -= len;
+            placed.tail.push(attribute);
+        } else {
+            block_len += len;
+            placed.block.push(attribute);
+        }
+    }
+    if block_len > BLOCK_CAPACITY {
+        return Err(Unrepresentable::XattrSize { len_bytes: block_len, max_bytes: BLOCK_CAPACITY });
+    }
+    Ok(placed)
+}
+
+fn attribute<'a>(name: &'a [u8], value: &'a [u8]) -> Result<Option<Attribute<'a>>, Unrepresentable> {
+    if let Some(&(_, e_name_index)) = ACLS.iter().find(|(acl, _)| *acl == name) {
+        let value = acl::to_disk(value).map_err(|what| Unrepresentable::Acl { name: name.to_vec(), what })?;
+        return Ok(Some(Attribute { e_name_index, e_name_len: 0, name: b"", value: Cow::Owned(value) }));
+    }
+    let known = PREFIXES.iter().find_map(|&(prefix, index)| Some((name.strip_prefix(prefix)?, index)));
+    let Some((rest, e_name_index)) = known.filter(|(rest, _)| !rest.is_empty()) else {
+        return Ok(None);
+    };
+    if rest.len() > 255 || rest.contains(&0) {
+        return Err(Unrepresentable::XattrName { name: name.to_vec() });
+    }
+    let e_name_len = low_u8(u64_of(rest.len()));
+    Ok(Some(Attribute { e_name_index, e_name_len, name: rest, value: Cow::Borrowed(value) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn xattrs(list: &[(&[u8], usize)]) -> Xattrs {
+        list.iter().map(|&(name, len)| (name.into(), vec![7; len].into())).collect()
+    }
+
+    #[test]
+    fn small_ones_stay_in_the_inode() {
+        let xattrs = xattrs(&[(b"user.a", 8), (b"security.capability", 20)]);
+        let placed = place(&xattrs).unwrap();
+        assert_eq!((placed.tail.len(), placed.block.len(), placed.skipped), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_block_is_ordered_by_prefix_length_and_name() {
+        let xattrs = xattrs(&[(b"user.bb", 90), (b"user.c", 90), (b"trusted.a", 90), (b"user.a", 90)]);
+        let placed = place(&xattrs).unwrap();
+        let names: Vec<_> = placed.block.iter().map(|a| (a.e_name_index, a.name)).collect();
+        assert_eq!(names, [(1, &b"a"[..]), (1, b"c"), (1, b"bb"), (4, b"a")]);
+    }
+
+    #[test]
+    fn what_linux_does_not_have_is_counted_and_what_does_not_fit_is_refused() {
+        let odd = xattrs(&[(b"com.apple.quarantine", 3), (b"user.", 3), (b"system.nfs4_acl", 3), (b"user.ok", 3)]);
+        let placed = place(&odd).unwrap();
+        assert_eq!((placed.tail.len(), placed.skipped), (1, 3));
+        // Entry of 20 bytes and value fill the block exactly, then not.
+        assert!(place(&xattrs(&[(b"user.abcd", BLOCK_CAPACITY - 20)])).is_ok());
+        assert!(place(&xattrs(&[(b"user.abcd", BLOCK_CAPACITY - 19)])).is_err());
+        let long = [b"user.".as_slice(), &[b'x'; 256]].concat();
+        assert!(matches!(place(&xattrs(&[(&long, 1)])), Err(Unrepresentable::XattrName { .. })));
+    }
+}
