@@ -131,7 +131,7 @@ impl Lexer {
             return Ok(Expanded { text: Cow::Borrowed(word), matched: Vec::new(), unmatched: Vec::new() });
         }
         let mut run = Run::new(self, word, variables, budget);
-        let text = run.to_end();
+        let text = run.whole();
         let (matched, unmatched) = (run.matched, run.unmatched);
         match text {
             Ok(text) => Ok(Expanded { text: Cow::Owned(text), matched, unmatched }),
@@ -154,7 +154,7 @@ impl Lexer {
     ) -> Result<Vec<String>, ExpandError> {
         let mut run = Run::new(self, word, variables, budget);
         run.words = Some(Words::default());
-        match run.to_end() {
+        match run.whole() {
             Ok(_) => Ok(run.words.map(Words::finish).unwrap_or_default()),
             Err(cause) => Err(ExpandError { word: word.to_owned(), cause, unmatched: run.unmatched }),
         }
@@ -272,7 +272,7 @@ impl<'r, 'w> Run<'r, 'w> {
     }
 
     /// The whole word.
-    fn to_end(&mut self) -> Result<String, ExpandCause> {
+    fn whole(&mut self) -> Result<String, ExpandCause> {
         let mut level = Level::new(Ending::End, self.lexer.raw_escapes);
         loop {
             let step = match (self.cursor.peek(), level.quoted) {
@@ -763,7 +763,7 @@ mod tests {
             ("${E:?}", "E: is not allowed to be empty"),
             ("'a", "unexpected end of statement while looking for matching single-quote"),
         ] {
-            assert_eq!(expand(word).map_err(|m| m).unwrap_err(), message, "{word}");
+            assert_eq!(expand(word).unwrap_err(), message, "{word}");
         }
     }
 

@@ -9,7 +9,8 @@ use super::{chmod, state::normal_workdir};
 use crate::goformat::{clean_path, join_path};
 use crate::instruction::{Command, Transfer};
 use crate::reference::check_digest;
-use crate::span::Text;
+use crate::rules::copy_ignored_file;
+use crate::span::{Span, Text};
 
 /// Which of the two it is, and what the other does not have.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,9 @@ impl Context<'_> {
         };
         let mut actions = Vec::new();
         for (source, text) in &words.sources {
+            if from.is_none() {
+                self.lint_ignored(source, text.span, verb)?;
+            }
             let action = self.copy_source(&words, source, verb, from, &template, origin);
             actions.push(FileAction::Copy(action.map_err(|error| Fault::at(error, text.span))?));
         }
@@ -106,6 +110,16 @@ impl Context<'_> {
             files.push((file.path.clone().into_owned(), data));
         }
         Ok(Expanded { chown, chmod, checksum, sources, dest, files })
+    }
+
+    /// Reports a source that `.dockerignore` keeps out of the build context.
+    fn lint_ignored(&mut self, source: &str, span: Span, verb: Verb<'_>) -> Result<(), ConvertError> {
+        let Some(ignore) = &self.options.dockerignore else { return Ok(()) };
+        if !matches!(remote::classify(source), Ok(Remote::Local)) {
+            return Ok(());
+        }
+        let verb = if matches!(verb, Verb::Add { .. }) { "Add" } else { "Copy" };
+        Ok(copy_ignored_file::check(verb, source, span, ignore, &mut self.budget, &mut self.lints)?)
     }
 
     fn copy_source(
@@ -156,10 +170,8 @@ impl Context<'_> {
         keep_git_dir: Option<bool>,
         origin: Origin,
     ) -> Result<OpId, ConvertError> {
-        if let (Some(flag), Some(url)) = (keep_git_dir, repo.keep_git_dir) {
-            if flag != url {
-                return Err(ConvertError::KeepGitDir);
-            }
+        if matches!((keep_git_dir, repo.keep_git_dir), (Some(flag), Some(url)) if flag != url) {
+            return Err(ConvertError::KeepGitDir);
         }
         if !checksum.is_empty() && !repo.checksum.is_empty() && checksum != repo.checksum {
             return Err(ConvertError::ChecksumMismatch { flag: checksum.to_owned(), url: repo.checksum });

@@ -232,10 +232,9 @@ impl Context<'_> {
 
     /// The stage's environment; made once for all processes between two changes to it.
     fn environment(&mut self, state: &State<'_>, extra: &[String]) -> Result<super::op::SharedEnv, ConvertError> {
-        if let (Some((made_of, made)), []) = (&self.last_env, extra) {
-            if Rc::ptr_eq(made_of, &state.env) {
-                return Ok(made.clone());
-            }
+        match &self.last_env {
+            Some((made_of, made)) if extra.is_empty() && Rc::ptr_eq(made_of, &state.env) => return Ok(made.clone()),
+            _ => {}
         }
         let made = self.graph.share_env(&state.env, extra, &mut self.budget)?;
         if extra.is_empty() {
