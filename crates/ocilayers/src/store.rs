@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use fstree::Diff;
 use rayon::prelude::*;
@@ -18,6 +18,8 @@ use crate::whiteout;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 256 << 10;
+/// Buffers of that size on their way from one thread to another.
+const BUFFERS: usize = 4;
 
 /// A directory of layers. A layer is there whole or not at all; several processes may use one store.
 #[derive(Debug)]
@@ -112,10 +114,19 @@ impl Store {
     /// A layer that is not what its digests and size say, that can't be decompressed, or that passes a limit.
     pub fn layers(&self, image: &Image, threads: Option<usize>) -> Result<Vec<Layer>, Error> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build().map_err(Error::Threads)?;
-        pool.install(|| image.layers().par_iter().with_max_len(1).map(|layer| self.fetch(image, layer)).collect())
+        let layers = image.layers();
+        // The largest first: whoever begins with it at the end works alone.
+        let mut order: Vec<usize> = (0..layers.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(layers[at].blob.map_or(0, |(_, size)| size)));
+        let spool = if layers.len() < pool.current_num_threads() { spool_by_two } else { spool_by_one };
+        let fetch = |at| Ok((at, self.fetch(image, &layers[at], spool)?));
+        let fetched: Result<Vec<_>, Error> = pool.install(|| order.into_iter().par_bridge().map(fetch).collect());
+        let mut fetched = fetched?;
+        fetched.sort_by_key(|(at, _)| *at);
+        Ok(fetched.into_iter().map(|(_, layer)| layer).collect())
     }
 
-    fn fetch(&self, image: &Image, layer: &LayerBlob) -> Result<Layer, Error> {
+    fn fetch(&self, image: &Image, layer: &LayerBlob, spool: Spool) -> Result<Layer, Error> {
         if let Some(known) = self.get(&layer.diff_id)? {
             return Ok(known);
         }
@@ -133,7 +144,11 @@ impl Store {
         let spooled = {
             let (plain, compression) = decompress::reader(&mut blob).map_err(wrong)?;
             warn_of_media_type(layer, compression);
-            self.spool(Bounded::new(plain, blob_bytes, &self.limits), wrong)?
+            let mut plain = Bounded::new(plain, blob_bytes, &self.limits);
+            spool(&mut plain, Hashing::new(self.temporary()?)).map_err(|error| match error {
+                SpoolError::Read(source) => wrong(source),
+                SpoolError::Write(source) => Error::File { path: self.dir.clone(), source },
+            })?
         };
         // What follows the archive in the blob is part of what was announced.
         io::copy(&mut blob, &mut io::sink()).map_err(wrong)?;
@@ -169,22 +184,6 @@ impl Store {
         tempfile::Builder::new().prefix(".partial-").tempfile_in(&self.dir).map_err(Error::file(&self.dir))
     }
 
-    fn spool(&self, mut plain: impl Read, wrong: impl Fn(io::Error) -> Error) -> Result<Spooled, Error> {
-        let mut out = Hashing::new(self.temporary()?);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let len = match plain.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(wrong(error)),
-            };
-            out.write_all(&buffer[..len]).map_err(Error::file(&self.dir))?;
-        }
-        let (file, diff_id, size) = out.finish();
-        Ok(Spooled { file, diff_id, size })
-    }
-
     /// Gives a finished file its name: from then on it is a layer, also after a crash.
     fn keep(&self, spooled: Spooled) -> Result<Layer, Error> {
         let Spooled { file, diff_id, size } = spooled;
@@ -201,6 +200,79 @@ struct Spooled {
     file: tempfile::NamedTempFile,
     diff_id: Digest,
     size: u64,
+}
+
+/// Moves plain bytes to where they are hashed and written.
+type Spool = fn(&mut dyn Read, Hashing<tempfile::NamedTempFile>) -> Result<Spooled, SpoolError>;
+
+/// Which side of a spool failed.
+enum SpoolError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Spooled {
+    fn of(out: Hashing<tempfile::NamedTempFile>) -> Self {
+        let (file, diff_id, size) = out.finish();
+        Self { file, diff_id, size }
+    }
+}
+
+fn spool_by_one(plain: &mut dyn Read, mut out: Hashing<tempfile::NamedTempFile>) -> Result<Spooled, SpoolError> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let len = fill(plain, &mut buffer).map_err(SpoolError::Read)?;
+        if len == 0 {
+            return Ok(Spooled::of(out));
+        }
+        out.write_all(&buffer[..len]).map_err(SpoolError::Write)?;
+    }
+}
+
+/// Decompresses on this thread, hashes and writes on another. A few buffers go round between them.
+fn spool_by_two(plain: &mut dyn Read, mut out: Hashing<tempfile::NamedTempFile>) -> Result<Spooled, SpoolError> {
+    let (full, to_write) = mpsc::sync_channel::<Vec<u8>>(BUFFERS);
+    let (free, to_fill) = mpsc::sync_channel::<Vec<u8>>(BUFFERS);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || -> io::Result<Spooled> {
+            for buffer in to_write {
+                out.write_all(&buffer)?;
+                // The other side may have come to its end.
+                let _ = free.try_send(buffer);
+            }
+            Ok(Spooled::of(out))
+        });
+        let read = loop {
+            let mut buffer = to_fill.try_recv().unwrap_or_default();
+            buffer.resize(CHUNK, 0);
+            match fill(plain, &mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(len) => buffer.truncate(len),
+                Err(error) => break Err(SpoolError::Read(error)),
+            }
+            // The writer has failed; it says why.
+            if full.send(buffer).is_err() {
+                break Ok(());
+            }
+        };
+        drop(full);
+        let written = writer.join().expect("writing does not panic");
+        read.and(written.map_err(SpoolError::Write))
+    })
+}
+
+/// Reads until the buffer is full or the end has come: hashing and writing like large pieces.
+fn fill(plain: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match plain.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
 }
 
 fn warn_of_media_type(layer: &LayerBlob, found: Compression) {

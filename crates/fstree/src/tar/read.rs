@@ -17,6 +17,8 @@ use crate::path::TreePath;
 const SYMLINK_MAX: usize = 4_095;
 /// The longest name of an extended attribute, in bytes.
 const XATTR_NAME_MAX: usize = 255;
+/// Bytes read at a time where headers are: a page, since most of what follows a header is the data of its file.
+const WINDOW: usize = 4_096;
 
 /// Reads the headers of the archive `source`, which is `len` bytes long.
 ///
@@ -40,6 +42,8 @@ pub fn read(source: Arc<dyn ReadAt>, len: u64, limits: &Limits) -> Result<Diff, 
         long_link: None,
         metadata_left: limits.metadata_bytes,
         link_size: 0,
+        window: Vec::new(),
+        window_offset: 0,
     };
     while let Some(header) = reader.next_header()? {
         let at = reader.offset;
@@ -73,6 +77,9 @@ struct Reader<'a> {
     metadata_left: u64,
     /// The size that the entry before states, if it is a hard link.
     link_size: u64,
+    /// The bytes read last, from `window_offset` on: headers of directories, links and small files stand side by side.
+    window: Vec<u8>,
+    window_offset: u64,
 }
 
 /// What an entry is made of once all its headers are read.
@@ -111,12 +118,26 @@ impl Reader<'_> {
     }
 
     /// Reads inside the archive.
-    fn bytes(&self, offset: u64, buffer: &mut [u8]) -> Result<(), TarError> {
+    fn bytes(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), TarError> {
         let len = u64::try_from(buffer.len()).expect("usize fits in u64");
-        if offset.checked_add(len).is_none_or(|end| end > self.len) {
-            return Err(self.fault(&[], Fault::Truncated));
+        let left = self.len.checked_sub(offset).filter(|&left| left >= len);
+        let left = left.ok_or_else(|| self.fault(&[], Fault::Truncated))?;
+        let failed = |source| TarError::Read { offset, source };
+        if buffer.len() > WINDOW {
+            return self.source.read_exact_at(buffer, offset).map_err(failed);
         }
-        self.source.read_exact_at(buffer, offset).map_err(|source| TarError::Read { offset, source })
+        if self.in_window(offset, buffer.len()).is_none() {
+            self.window.resize(usize::try_from(left).unwrap_or(WINDOW).min(WINDOW), 0);
+            self.window_offset = offset;
+            self.source.read_exact_at(&mut self.window, offset).map_err(failed)?;
+        }
+        buffer.copy_from_slice(self.in_window(offset, buffer.len()).expect("read just now"));
+        Ok(())
+    }
+
+    fn in_window(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.window_offset)?).ok()?;
+        self.window.get(start..start.checked_add(len)?)
     }
 
     fn fault(&self, name: &[u8], why: Fault) -> TarError {
@@ -201,8 +222,7 @@ impl Reader<'_> {
     }
 
     fn addition(&mut self, parts: &mut Parts<'_>, long_link: Option<Vec<u8>>) -> Result<Addition, TarError> {
-        let offset = self.offset;
-        let wrap = |why| TarError::Entry { offset, name: Vec::new(), why };
+        let wrap = fault_at(self.offset);
         if parts.name.is_empty() {
             return Err(wrap(Fault::NoName));
         }
@@ -268,8 +288,8 @@ impl Reader<'_> {
     }
 
     /// Of a sparse file: its real size, its map, and where the data of its runs starts.
-    fn sparse(&self, parts: &mut Parts<'_>) -> Result<Option<(u64, sparse::Map, u64)>, TarError> {
-        let wrap = |why| self.fault(&[], why);
+    fn sparse(&mut self, parts: &mut Parts<'_>) -> Result<Option<(u64, sparse::Map, u64)>, TarError> {
+        let wrap = fault_at(self.offset);
         let missing = || wrap(Fault::Sparse { what: "the real size is missing" });
         if parts.fields.flag() == b'S' {
             let map = self.old_sparse(parts)?;
@@ -298,8 +318,8 @@ impl Reader<'_> {
     }
 
     /// The map of an old sparse header: fields in the header, then in extension blocks before the data.
-    fn old_sparse(&self, parts: &mut Parts<'_>) -> Result<sparse::Map, TarError> {
-        let wrap = |why| self.fault(&[], why);
+    fn old_sparse(&mut self, parts: &mut Parts<'_>) -> Result<sparse::Map, TarError> {
+        let wrap = fault_at(self.offset);
         let gnu = parts.fields.gnu().ok_or_else(|| wrap(Fault::Kind { flag: b'S' }))?;
         let mut map = sparse::Map::new();
         sparse::old_fields(&gnu.sparse, &mut map, self.limits).map_err(wrap)?;
@@ -317,8 +337,8 @@ impl Reader<'_> {
         Ok(map)
     }
 
-    fn map_1_0(&self, parts: &Parts<'_>) -> Result<(sparse::Map, u64), TarError> {
-        let wrap = |why| self.fault(&[], why);
+    fn map_1_0(&mut self, parts: &Parts<'_>) -> Result<(sparse::Map, u64), TarError> {
+        let wrap = fault_at(self.offset);
         let (mut map, mut at) = (sparse::Map10::default(), parts.data);
         loop {
             if at.saturating_add(BLOCK) > parts.data.saturating_add(parts.size) {
@@ -332,6 +352,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// A fault of the entry at `offset`, whose name is added later.
+fn fault_at(offset: u64) -> impl Fn(Fault) -> TarError + Copy {
+    move |why| TarError::Entry { offset, name: Vec::new(), why }
 }
 
 /// The next multiple of a block after `size` bytes from `start`. Saturates: what is too large is found truncated.
