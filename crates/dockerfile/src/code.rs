@@ -519,6 +519,14 @@ codes! {
             good: "ENV HOME_DIR=/srv\nENV DATA_DIR=$HOME_DIR/data",
         }
     }
+    Parse Warning {
+        TooManyProblems "too-many-problems" "more problems than are shown" {
+            what: "The file has more problems than one report holds.",
+            why: "A report has a bound; after the first problems are mended, the others are shown.",
+            bad: "(a shell script, given as a Dockerfile)",
+            good: "FROM debian:12",
+        }
+    }
     Policy Error {
         DockerfileTooLarge "dockerfile-too-large" "the file is larger than the service takes" {
             what: "The service takes Dockerfiles of up to 64 KiB.",

@@ -110,6 +110,17 @@ impl Diagnostic {
     }
 }
 
+/// The most problems that one look at a file reports; a file with more gets `too-many-problems` as the last one.
+pub const MAX_DIAGNOSTICS: usize = 256;
+
+/// Cuts the list at [`MAX_DIAGNOSTICS`] and says so.
+pub(crate) fn cap(diagnostics: &mut Vec<Diagnostic>) {
+    let Some(first_left_out) = diagnostics.get(MAX_DIAGNOSTICS).map(|one| one.span) else { return };
+    diagnostics.truncate(MAX_DIAGNOSTICS);
+    let message = format!("there are more problems; only the first {MAX_DIAGNOSTICS} are shown");
+    diagnostics.push(Diagnostic::new(Code::TooManyProblems, first_left_out, message));
+}
+
 /// Sorts problems into source order; those at the same place keep the order they were found in.
 pub fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by_key(|one| (one.span.start, one.span.end));

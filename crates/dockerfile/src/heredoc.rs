@@ -42,6 +42,11 @@ pub(crate) fn parse_word(word: &str) -> Result<Option<HeredocWord>, ExpandError>
     if rest.is_empty() || rest.contains('<') {
         return Ok(None);
     }
+    if rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+        // Nothing in it is special to the lexer.
+        let (name, fd) = (rest.to_owned(), fd(&word[..digits]));
+        return Ok(Some(HeredocWord { name, expand: true, chomp, fd, word: word.to_owned() }));
+    }
     let plain = Lexer { skip_unset: true, ..Lexer::new('\\') };
     let names = lex(plain, rest)?;
     let [name] = names.as_slice() else { return Ok(None) };

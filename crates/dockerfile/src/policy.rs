@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use crate::ast::Instruction;
 use crate::config::ImageConfig;
 use crate::convert::{Conversion, ExecMountKind, OpKind};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{self, Code, Diagnostic, MAX_DIAGNOSTICS};
 use crate::directive::{self, detect_syntax};
 use crate::instruction::{Command, CommandKind, Copy, Instructions, Network, Run, Security};
 use crate::limits::Limits;
@@ -143,6 +143,9 @@ pub fn check(
     let mut ports = Ports::default();
     for stage in &instructions.stages {
         for command in &stage.commands {
+            if found.len() > MAX_DIAGNOSTICS {
+                break;
+            }
             command_allowed(policy, command, &mut found);
             found.extend(ports.add(policy, command));
         }
@@ -150,7 +153,8 @@ pub fn check(
     if let (Some(base), Some(first)) = (base, instructions.stages.first()) {
         triggers::inherited(policy, &base.on_build, first.base.span, &mut found);
     }
-    crate::diagnostic::sort(&mut found);
+    diagnostic::sort(&mut found);
+    diagnostic::cap(&mut found);
     found
 }
 

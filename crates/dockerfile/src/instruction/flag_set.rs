@@ -6,6 +6,9 @@ use crate::instruction::FlagValue;
 use crate::instruction::read::{Faults, Result};
 use crate::span::Text;
 
+/// After this many faults in one instruction the rest of its flags is not looked at.
+const FAULTS_MAX: usize = 16;
+
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -33,6 +36,9 @@ impl<'d> FlagSet<'d> {
         let mut faults = Vec::new();
         for flag in &instruction.flags {
             faults.extend(set.add(flag, known).err());
+            if faults.len() == FAULTS_MAX {
+                break;
+            }
         }
         if faults.is_empty() { Ok(set) } else { Err(Faults(faults.into_iter().map(|fault| *fault).collect())) }
     }

@@ -7,7 +7,7 @@ use super::{
     Arg, CmdLine, Command, CommandKind, Instructions, KeyValue, Stage, from, healthcheck, onbuild, run, transfer,
 };
 use crate::ast::{Dockerfile, Instruction, Keyword};
-use crate::diagnostic::{Code, Diagnostic, suggest};
+use crate::diagnostic::{self, Code, Diagnostic, MAX_DIAGNOSTICS, suggest};
 use crate::span::{Span, Text};
 
 /// The typed instructions of a file, and what was wrong with the others.
@@ -45,12 +45,16 @@ pub fn read<'d>(dockerfile: &'d Dockerfile<'_>) -> Typed<'d> {
         if instruction.faulty {
             continue;
         }
+        if typed.diagnostics.len() > MAX_DIAGNOSTICS {
+            break;
+        }
         match read_one(instruction) {
             Ok(Read::Stage(stage)) => typed.instructions.stages.push(stage),
             Ok(Read::Command(kind)) => add(&mut typed, Command { instruction, kind }),
             Err(faults) => typed.diagnostics.extend(reported(faults, instruction)),
         }
     }
+    diagnostic::cap(&mut typed.diagnostics);
     typed
 }
 

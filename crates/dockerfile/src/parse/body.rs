@@ -22,7 +22,7 @@ impl<'a> Parser<'a> {
             Err(error) => {
                 let span = instruction.head_span();
                 let found = Diagnostic::new(Code::InvalidHeredocName, span, "the name of a heredoc cannot be read");
-                self.diagnostics.push(found.buildkit(error.to_string()));
+                self.report(found.buildkit(error.to_string()));
                 instruction.faulty = true;
                 return;
             }
@@ -38,7 +38,7 @@ impl<'a> Parser<'a> {
                     instruction.span.end = end;
                 }
                 Err(found) => {
-                    self.diagnostics.push(*found);
+                    self.report(*found);
                     instruction.faulty = true;
                     instruction.span.end =
                         instruction.span.end.max(to_u32(self.lines.offset())).min(to_u32(self.text.len()));

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::ast::{Directive, DirectiveName, Dockerfile, Instruction, Keyword, Trigger};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{self, Code, Diagnostic, MAX_DIAGNOSTICS};
 use crate::directive::{DirectiveReader, Found};
 use crate::flags;
 use crate::lines::{self, Lines, LogicalLine, PhysicalLine};
@@ -88,7 +88,8 @@ fn parse_decoded<'a>(text: &'a str, replaced: &'a [Replaced], mode: Mode) -> Par
     if mode == Mode::Strict {
         crate::strict::check(&mut parsed, replaced);
     }
-    crate::diagnostic::sort(&mut parsed.diagnostics);
+    diagnostic::sort(&mut parsed.diagnostics);
+    diagnostic::cap(&mut parsed.diagnostics);
     parsed
 }
 
@@ -99,6 +100,9 @@ fn too_large(text: &str) -> Diagnostic {
 
 /// How often the parser goes on after a heredoc without end; each time it has searched the rest of the file.
 const MAX_LOST_HEREDOCS: u32 = 8;
+
+/// Room for this many instructions at most is reserved before they are seen.
+const RESERVED_MAX: usize = 256;
 
 struct Parser<'a> {
     lines: Lines<'a>,
@@ -131,7 +135,7 @@ impl<'a> Parser<'a> {
             directives: Vec::new(),
             escape: '\\',
             comments: Vec::new(),
-            instructions: Vec::with_capacity(text.len() / 64),
+            instructions: Vec::with_capacity(memchr::memchr_iter(b'\n', text.as_bytes()).count().min(RESERVED_MAX)),
             warnings: Vec::new(),
             diagnostics: Vec::new(),
             lost_heredocs: 0,
@@ -146,6 +150,13 @@ impl<'a> Parser<'a> {
             instructions: self.instructions,
         };
         Parsed { dockerfile, diagnostics: self.diagnostics, warnings: self.warnings }
+    }
+
+    /// Notes a problem, as long as there are not too many.
+    fn report(&mut self, found: Diagnostic) {
+        if self.diagnostics.len() <= MAX_DIAGNOSTICS {
+            self.diagnostics.push(found);
+        }
     }
 
     fn run(&mut self) {
@@ -209,7 +220,7 @@ impl<'a> Parser<'a> {
             Found::Duplicate(name) => {
                 let span = Span::new(to_u32(start), to_u32(start + line.len()));
                 let message = format!("only one `{}` directive can be used", name.name());
-                self.diagnostics.push(
+                self.report(
                     Diagnostic::new(Code::DuplicateDirective, span, message)
                         .help("remove this line or the earlier one")
                         .buildkit(format!("only one {} parser directive can be used", name.name())),
@@ -222,7 +233,7 @@ impl<'a> Parser<'a> {
         match value {
             "\\" => self.escape = '\\',
             "`" => self.escape = '`',
-            _ => self.diagnostics.push(
+            _ => self.report(
                 Diagnostic::new(Code::InvalidEscapeDirective, span, "the escape character must be ` or \\")
                     .buildkit(format!("invalid escape token '{value}' does not match ` or \\")),
             ),
@@ -258,7 +269,9 @@ impl<'a> Parser<'a> {
         }
         let (mut instruction, fault) = read_instruction(line, self.escape);
         instruction.faulty = fault.is_some();
-        self.diagnostics.extend(fault);
+        if let Some(fault) = fault {
+            self.report(fault);
+        }
         instruction.comments = std::mem::take(&mut self.comments);
         instruction.start_line = start_line;
         instruction.span.end = to_u32(end);
@@ -274,7 +287,7 @@ impl<'a> Parser<'a> {
         if let Some(span) = self.lines.too_long {
             let message = format!("this line is longer than {} bytes", lines::MAX_LINE_BYTES);
             let buildkit = format!("dockerfile line greater than max allowed size of {}", lines::MAX_LINE_BYTES);
-            self.diagnostics.push(
+            self.report(
                 Diagnostic::new(Code::LineTooLong, span, message)
                     .help(format!("break it with `{}` at the end of a line", self.escape))
                     .buildkit(if empty { nothing.to_owned() } else { buildkit }),
@@ -283,7 +296,7 @@ impl<'a> Parser<'a> {
             let span = Span::empty(to_u32(self.text.len()));
             let help = "begin with `FROM` and a base image";
             let found = Diagnostic::new(Code::NoInstructions, span, "the file has no instructions");
-            self.diagnostics.push(found.help(help).buildkit(nothing));
+            self.report(found.help(help).buildkit(nothing));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Feature, Policy, shown};
 use crate::ast::Keyword;
-use crate::diagnostic::{Code, Diagnostic, suggest};
+use crate::diagnostic::{Code, Diagnostic, MAX_DIAGNOSTICS, suggest};
 use crate::instruction::Stage;
 use crate::parse::Parsed;
 use crate::reference::Reference;
@@ -20,6 +20,9 @@ pub(super) fn check(policy: &Policy, parsed: &Parsed<'_>, stages: &[Stage<'_>], 
         found.push(Diagnostic::new(Code::MissingFrom, span, message).help(first_help(policy)));
     }
     for (index, stage) in stages.iter().enumerate() {
+        if found.len() > MAX_DIAGNOSTICS {
+            break;
+        }
         if index > 0 && !policy.allows(Feature::MultipleStages) {
             found.push(second_stage(stage, &stages[0]));
             continue;

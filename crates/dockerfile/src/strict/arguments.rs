@@ -115,13 +115,18 @@ fn variable(text: &str, span: Span) -> Option<Diagnostic> {
 
 fn env(instruction: &Instruction<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let mut earlier: Vec<&str> = Vec::new();
+    let mut said = false;
     for pair in instruction.args.chunks_exact(3) {
         let [key, value, _] = pair else { continue };
         if key.value.is_empty() {
             continue;
         }
         diagnostics.extend(variable(&key.value, key.span));
-        diagnostics.extend(same_line(value, &earlier));
+        if !said {
+            let found = same_line(value, &earlier);
+            said = found.is_some();
+            diagnostics.extend(found);
+        }
         if earlier.len() < NAMES_MAX {
             earlier.push(&key.value);
         }

@@ -9,7 +9,21 @@ use crate::span::to_usize;
 /// How many lines ahead a terminator is looked for.
 const AHEAD_MAX: usize = 64;
 
-pub(super) fn check(instruction: &Instruction<'_>, dockerfile: &Dockerfile<'_>, diagnostics: &mut Vec<Diagnostic>) {
+/// Lines left to look at for the whole file.
+pub(super) struct Ahead(usize);
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self(4096)
+    }
+}
+
+pub(super) fn check(
+    instruction: &Instruction<'_>,
+    dockerfile: &Dockerfile<'_>,
+    ahead: &mut Ahead,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     if !instruction.original.contains("<<") {
         return;
     }
@@ -20,7 +34,7 @@ pub(super) fn check(instruction: &Instruction<'_>, dockerfile: &Dockerfile<'_>, 
             diagnostics.push(found.help("write the operator without a blank before it, as in `$((1<<2))`"));
         }
     }
-    diagnostics.extend(ignored(instruction, dockerfile));
+    diagnostics.extend(ignored(instruction, dockerfile, ahead));
 }
 
 /// Whether the name of a heredoc is an operand.
@@ -29,14 +43,16 @@ pub(crate) fn is_shift(name: &str) -> bool {
 }
 
 /// A `<<NAME` without a heredoc, whose terminator follows.
-fn ignored(instruction: &Instruction<'_>, dockerfile: &Dockerfile<'_>) -> Option<Diagnostic> {
+fn ignored(instruction: &Instruction<'_>, dockerfile: &Dockerfile<'_>, ahead: &mut Ahead) -> Option<Diagnostic> {
     if !instruction.heredocs.is_empty() {
         return None;
     }
     let text = instruction.original.as_ref();
     let (at, name, spaced) = shell_heredoc(text)?;
     let rest = &dockerfile.source[to_usize(instruction.span.end)..];
-    let body = rest.split_inclusive('\n').skip(1).take(AHEAD_MAX);
+    let lines = AHEAD_MAX.min(ahead.0);
+    ahead.0 -= lines;
+    let body = rest.split_inclusive('\n').skip(1).take(lines);
     let closed = body.map(|line| trim_line_end(line).trim_start_matches('\t')).any(|line| line == name);
     if !closed {
         return None;

@@ -11,7 +11,7 @@ mod json_form;
 pub(crate) use heredocs::is_shift;
 
 use crate::ast::{DirectiveName, Dockerfile, Instruction, Keyword};
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic, MAX_DIAGNOSTICS, Severity};
 use crate::directive;
 use crate::lines::{self, trim_line_end};
 use crate::parse::{EmptyContinuation, Parsed};
@@ -23,16 +23,23 @@ pub(crate) fn check(parsed: &mut Parsed<'_>, replaced: &[Replaced]) {
     let Parsed { dockerfile, diagnostics, warnings } = parsed;
     characters::check(dockerfile, replaced, diagnostics);
     for warning in warnings.iter() {
+        if diagnostics.len() > MAX_DIAGNOSTICS {
+            break;
+        }
         diagnostics.extend(swallowed(dockerfile, *warning));
     }
+    let mut ahead = heredocs::Ahead::default();
     for instruction in &dockerfile.instructions {
+        if diagnostics.len() > MAX_DIAGNOSTICS {
+            break;
+        }
         ignored_directives(instruction, dockerfile.escape, diagnostics);
         if instruction.faulty {
             continue;
         }
         arguments::check(instruction, diagnostics);
         json_form::check(instruction, diagnostics);
-        heredocs::check(instruction, dockerfile, diagnostics);
+        heredocs::check(instruction, dockerfile, &mut ahead, diagnostics);
     }
     let last = dockerfile.instructions.last().filter(|last| !last.faulty);
     diagnostics.extend(last.and_then(|last| trailing_continuation(last, dockerfile)));
