@@ -51,7 +51,7 @@ pub(super) struct Context<'o> {
 /// Arguments that never enter the environment; BuildKit uses them itself.
 pub(super) const OUTSIDE_ENV: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
-/// More names than this are not searched for one that was misspelt.
+/// So many names are searched for one that was misspelt.
 const KNOWN_MAX: usize = 256;
 
 impl Context<'_> {
@@ -107,11 +107,8 @@ impl Context<'_> {
     fn report_undefined(&mut self, state: &State<'_>, command: &Command<'_>, unmatched: Vec<String>) {
         let declared = |name: &str| state.build_args.get(name).is_some() || OUTSIDE_ENV.contains(&name);
         let unmatched: BTreeSet<String> = unmatched.into_iter().filter(|name| !declared(name)).collect();
-        let known: Vec<&str> = match unmatched.is_empty() || state.env.len() > KNOWN_MAX {
-            true => Vec::new(),
-            false => state.env.iter().map(|(name, _)| name).collect(),
-        };
-        undefined_var::report(command, &unmatched, &known, &mut self.lints);
+        let known = || state.env.iter().map(|(name, _)| name).take(KNOWN_MAX).collect();
+        undefined_var::report(command, &unmatched, known, &mut self.lints);
     }
 
     /// Adds an entry to the stage's history.

@@ -258,8 +258,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         context.lints.enter(&stage.from.comments);
         let expanded = context.lexer.expand(stage.base.as_str(), &context.scope.values, &mut context.budget);
         let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        let unmatched = unmatched.iter().cloned().collect();
-        undefined_arg_in_from::report(stage, &unmatched, &context.scope.names(), &mut context.lints);
+        undefined_arg_in_from::report(stage, unmatched, || context.scope.names(), &mut context.lints);
         let base = match expanded {
             Ok(base) if !base.text.is_empty() => base.text.into_owned(),
             Ok(_) => {
@@ -282,8 +281,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         let context = &mut self.context;
         let expanded = context.lexer.expand(expression, &context.scope.values, &mut context.budget);
         let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        let unmatched = unmatched.iter().cloned().collect();
-        undefined_arg_in_from::report(stage, &unmatched, &context.scope.names(), &mut context.lints);
+        undefined_arg_in_from::report(stage, unmatched, || context.scope.names(), &mut context.lints);
         let expanded = expanded.map_err(|error| {
             let limit = matches!(error.cause, ExpandCause::Limit(_));
             let error = if limit { error.into() } else { ConvertError::PlatformExpand(error) };

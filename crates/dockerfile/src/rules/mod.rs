@@ -45,6 +45,11 @@ use crate::instruction::{Command, CommandKind, Instructions};
 use crate::parse::EmptyContinuation;
 use crate::span::{Span, Text};
 
+/// So many findings of one file are kept, far more than anybody reads; the rest is only counted towards `error=true`.
+pub const FINDINGS_MAX: usize = 4096;
+/// So many findings get a suggestion or the exact place of a variable, which cost a search each.
+const SEARCHES_MAX: usize = 64;
+
 /// Collects what the rules find, as far as the file's `# check=` lines let them speak.
 #[derive(Clone, Debug, Default)]
 pub struct Lints {
@@ -53,6 +58,7 @@ pub struct Lints {
     local: Option<CheckOptions>,
     found: Vec<Diagnostic>,
     violated: BTreeSet<&'static str>,
+    searches: usize,
 }
 
 impl Lints {
@@ -81,7 +87,15 @@ impl Lints {
         if !is_ours(finding.code) {
             self.violated.insert(finding.code.name());
         }
-        self.found.push(finding);
+        if self.found.len() < FINDINGS_MAX {
+            self.found.push(finding);
+        }
+    }
+
+    /// Whether one more search is within the bounds.
+    fn may_search(&mut self) -> bool {
+        self.searches += 1;
+        self.searches <= SEARCHES_MAX
     }
 
     /// Gives the findings from number `from` on another place: those in a trigger are shown at the `FROM` that pulled it.

@@ -22,9 +22,12 @@ pub struct CheckOptions {
 pub enum Selection {
     /// Every rule.
     All,
-    /// The rules of these names; names that no rule has are kept and mean nothing.
-    Rules(Vec<String>),
+    /// These rules, each once; names that no rule has mean nothing and are dropped.
+    Rules(Vec<Code>),
 }
+
+/// Shorter than the name of any rule.
+const NAME_BYTES_MIN: usize = 8;
 
 impl Default for Selection {
     fn default() -> Self {
@@ -36,20 +39,29 @@ impl Selection {
     fn parse(list: &str) -> Self {
         match list.trim() {
             "all" => Selection::All,
-            list => Selection::Rules(list.split(',').map(|rule| rule.trim().to_owned()).collect()),
+            list => {
+                let mut rules = Selection::default();
+                let named = list.split(',').map(str::trim).filter(|name| name.len() >= NAME_BYTES_MIN);
+                rules.add(Selection::Rules(named.filter_map(Code::from_name).collect()));
+                rules
+            }
         }
     }
 
     fn has(&self, code: Code) -> bool {
         match self {
             Selection::All => true,
-            Selection::Rules(rules) => rules.iter().any(|rule| rule == code.name()),
+            Selection::Rules(rules) => rules.contains(&code),
         }
     }
 
     fn add(&mut self, other: Selection) {
         match (self, other) {
-            (Selection::Rules(rules), Selection::Rules(more)) => rules.extend(more),
+            (Selection::Rules(rules), Selection::Rules(more)) => more.into_iter().for_each(|rule| {
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+            }),
             (slot, Selection::All) => *slot = Selection::All,
             (Selection::All, _) => {}
         }

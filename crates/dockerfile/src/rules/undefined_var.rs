@@ -7,21 +7,25 @@ use crate::diagnostic::{Code, suggest};
 use crate::instruction::Command;
 use crate::span::Span;
 
-/// So many names are compared with a misspelt one at most; a file with more gets no suggestion.
-const OPTIONS_MAX: usize = 256;
-/// So many misspelt names get a suggestion.
-const SUGGESTIONS_MAX: usize = 16;
-
-/// Reports the names in `unmatched`. `known` are the variables that are set.
-pub(crate) fn report(command: &Command<'_>, unmatched: &BTreeSet<String>, known: &[&str], lints: &mut Lints) {
-    for (index, name) in unmatched.iter().enumerate() {
-        let near = if index < SUGGESTIONS_MAX && known.len() <= OPTIONS_MAX { suggest(name, known) } else { None };
-        let message = format!("Usage of undefined variable '${name}'");
-        let mut finding = finding(Code::UndefinedVar, reference_span(command, name), message);
-        if let Some(near) = near {
-            finding = finding.help(format!("did you mean ${near}?"));
-        }
-        lints.report(finding);
+/// Reports the names in `unmatched`. `known` lists the variables that are set; it is asked only while suggestions are made.
+pub(crate) fn report<'k>(
+    command: &Command<'_>,
+    unmatched: &BTreeSet<String>,
+    known: impl Fn() -> Vec<&'k str>,
+    lints: &mut Lints,
+) {
+    if unmatched.is_empty() || !lints.wants(Code::UndefinedVar) {
+        return;
+    }
+    for name in unmatched {
+        let searches = lints.may_search();
+        let span = if searches { reference_span(command, name) } else { command.instruction.keyword.span };
+        let near = if searches { suggest(name, &known()).map(str::to_owned) } else { None };
+        let finding = finding(Code::UndefinedVar, span, format!("Usage of undefined variable '${name}'"));
+        lints.report(match near {
+            Some(near) => finding.help(format!("did you mean ${near}?")),
+            None => finding,
+        });
     }
 }
 
