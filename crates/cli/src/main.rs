@@ -1,2 +1,41 @@
-//! The command line of Drydock.
-fn main() {}
+//! The command line of Drydock. Exit status 0: done; 1: the input was refused or the build failed; 2: the command line was
+//! wrong; 128 + n: ended by signal n. Progress goes to standard error, results to standard output.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to people")]
+
+mod args;
+mod commands;
+mod diagnostics;
+mod output;
+mod signals;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Clap ends with 2 on a wrong command line, and with 0 after --help.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("DRYDOCK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let done = match &cli.command {
+        Command::Check(args) => commands::check::run(args),
+        Command::Parse(args) => commands::parse::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Build(args) => commands::build::run(args),
+        Command::Image(args) => commands::image::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        if output::is_broken_pipe(&error) {
+            // Whoever read our output has seen enough.
+            return ExitCode::SUCCESS;
+        }
+        output::error(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,6 +1,7 @@
 //! Dockerfiles: text to syntax tree, typed instructions, image config and operations, with diagnostics and policy.
 #![forbid(unsafe_code)]
 
+pub mod analysis;
 pub mod ast;
 mod code;
 pub mod config;

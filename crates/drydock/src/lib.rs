@@ -1,2 +1,114 @@
-//! A Dockerfile and a base image in, a bootable ext4 root filesystem out.
+//! A Dockerfile and a base image in, a bootable ext4 root file system out. No daemon, no global state, no logging set-up of
+//! its own (it uses `tracing`).
+//!
+//! The whole story is [`build`], in order: parse, open the base, plan, run the steps, merge the layers, write the image.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), drydock::Error> {
+//! let bases = [drydock::Base { name: "nodeops/sandbox:debian".into(), place: "oci:base:debian".parse().unwrap() }];
+//! let request = drydock::Request::new(b"FROM nodeops/sandbox:debian\nRUN echo hello >/hello", &bases, "rootfs.ext4".as_ref());
+//! let built = drydock::build(&request, &drydock::Cancel::default(), &mut |event| println!("{event:?}"))?;
+//! println!("{} bytes, sha256:{}", built.image.image_bytes, built.digest);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod image;
+mod log;
+mod request;
+
+use std::time::{Duration, Instant};
+
+use buildengine::sandbox::FoundRuntime;
+use buildengine::{Engine, plan};
+use dockerfile::source::Source;
+use ocilayers::{Image, Store};
+
+pub use buildengine::{Cancel, Event, Limits as StepLimits};
+pub use error::Error;
+pub use ext4writer::{ImageSize, Report};
+pub use image::{tree, write_image};
+pub use log::Log;
+pub use ocilayers::{ImageRef, Limits};
+pub use request::{Base, Request};
+
+/// What came of a build.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Built {
+    /// Digest of the image's config, 64 hexadecimal digits: its identity.
+    pub id: String,
+    /// The config: what a runtime needs to start the image (OCI image specification, config.md).
+    pub config: serde_json::Value,
+    /// The ext4 image.
+    pub image: Report,
+    /// SHA-256 of the ext4 image, 64 hexadecimal digits.
+    pub digest: String,
+    /// What the phases took, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Warnings about the Dockerfile.
+    pub warnings: Vec<dockerfile::diagnostic::Diagnostic>,
+}
+
+/// Builds `request`: the image appears at its place when it is complete, or not at all.
+///
+/// `on_event` is told of every step and of all output as it comes; [`Log`] makes the usual text of it.
+///
+/// # Errors
+/// The Dockerfile is refused, a step fails, the content does not fit, or the host is at fault; what happened, where, and what
+/// to do is in the error. After an error nothing is left but finished layers in the state directory.
+pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
+    let mut phases = Phases::default();
+    let source = Source::decode(request.dockerfile);
+    let base = request.base_of(&request.accept(&source, None)?)?;
+    let image = Image::open(&base.place, &request.limits)?;
+    let analysis = request.accept(&source, Some(config::of_base(base, image.config())?))?;
+    let plan = plan::lower(&analysis.dockerfile, &analysis.conversion)?;
+    phases.end("plan");
+
+    let store = Store::open(&request.state.join("layers"), request.limits)?;
+    let layers = store.layers(&image, request.threads)?;
+    phases.end("base");
+
+    let sandbox = FoundRuntime::new(request.runtime, &request.state.join("scratch"));
+    let engine = Engine { store: &store, sandbox: &sandbox, state: request.state, options: request.engine_options() };
+    let built = engine.build(&plan, layers, cancel, on_event)?;
+    phases.end("steps");
+
+    let tree = ocilayers::flatten(&built.layers, &request.limits)?;
+    phases.end("merge");
+    let config = config::of_result(image.config(), &plan, &built.layers, request.epoch);
+    let id = config::id(&config);
+    let report = write_image(&tree, &id, request.size, request.output, request.threads, true, cancel)?;
+    phases.end("write");
+    let digest = image::sha256(request.output)?;
+    phases.end("digest");
+    if let Some((dir, tag)) = &request.layout {
+        ocilayers::write_layout(dir, tag, config.clone(), &built.layers, &request.limits)?;
+        phases.end("layout");
+    }
+    Ok(Built { id, config, image: report, digest, phases: phases.done, warnings: analysis.diagnostics })
+}
+
+/// The time of each phase.
+struct Phases {
+    last: Instant,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self { last: Instant::now(), done: Vec::new() }
+    }
+}
+
+impl Phases {
+    fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.done.push((name, now - self.last));
+        self.last = now;
+    }
+}

@@ -1,8 +1,12 @@
 //! What a Dockerfile will do, before anything is done: plain data, made without I/O.
 
+mod lower;
+
 use serde::Serialize;
 
-type ImageConfig = serde_json::Value;
+use dockerfile::config::ImageConfig;
+
+pub use lower::lower;
 
 /// The steps of a build and the config of its result.
 #[derive(Clone, Debug, Serialize)]

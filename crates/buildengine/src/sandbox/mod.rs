@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod bundle;
+mod found;
 pub(crate) mod mountpoints;
 pub(crate) mod overlay;
 pub(crate) mod rootfs;
@@ -23,6 +24,7 @@ use crate::limits::Limits;
 use crate::plan::Network;
 use crate::scratch::Scratch;
 
+pub use found::FoundRuntime;
 pub use runtime::{Capability, OciRuntime, Probe};
 
 /// A command to run and everything around it, resolved: no names to look up, no symbolic links to follow.

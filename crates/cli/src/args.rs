@@ -1,0 +1,245 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use dockerfile::reference::Reference;
+
+use crate::size::{parse_bytes, parse_size};
+
+/// A Dockerfile and a base image in, a bootable ext4 root file system out. No daemon.
+#[derive(Debug, Parser)]
+#[command(name = "drydock", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether a Dockerfile is accepted, with every problem at once.
+    Check(Check),
+    /// Print the syntax tree of a Dockerfile.
+    Parse(Parse),
+    /// Print the steps a build would run and the config of the image; nothing runs.
+    Plan(Plan),
+    /// Build a Dockerfile to an ext4 image.
+    Build(Build),
+    /// Work with images: import, inspect, ls, flatten, ext4.
+    #[command(subcommand)]
+    Image(Image),
+    /// Say what this host can and cannot do, and how to mend it.
+    Doctor(Doctor),
+}
+
+/// Which rules a Dockerfile is held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// The service's: a strict subset, with its restrictions.
+    #[default]
+    Strict,
+    /// BuildKit's own, without any restriction.
+    Buildkit,
+}
+
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
+    /// Workflow commands of GitHub Actions.
+    Github,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// JSON.
+    Json,
+}
+
+/// A Dockerfile and the rules for it.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// The Dockerfile; `-` is standard input.
+    pub(crate) dockerfile: PathBuf,
+    /// Which rules it is held to.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) mode: Mode,
+    /// A base image that FROM may name (again for more). Without it: nodeops/sandbox:debian and nodeops/sandbox:alpine.
+    #[arg(long = "allow-base", value_name = "REF", value_parser = parse_reference)]
+    pub(crate) allow_base: Vec<Reference>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: CheckFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Parse {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// How the tree is written.
+    #[arg(long, value_enum, default_value = "json")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The base image's config: an OCI image config, or its `config` object alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) base_config: Option<PathBuf>,
+    /// A build argument (again for more).
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    pub(crate) build_args: Vec<String>,
+    /// How the plan is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Where Drydock keeps layers, root directories and step results between runs.
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// The directory for layers and step results that are kept between runs.
+    #[arg(long = "state", value_name = "DIR", env = "DRYDOCK_STATE", default_value = "/var/cache/drydock")]
+    pub(crate) dir: PathBuf,
+    /// How many threads work; all cores without it. The result is the same at any number.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The Dockerfile; `-` is standard input.
+    #[arg(short = 'f', long = "file", value_name = "DOCKERFILE", default_value = "Dockerfile")]
+    pub(crate) dockerfile: PathBuf,
+    /// A base image that FROM may name and where it is: `nodeops/sandbox:debian=oci:DIR:TAG` (again for more).
+    #[arg(long = "base", value_name = "NAME=REF", required = true)]
+    pub(crate) bases: Vec<String>,
+    /// The exact size of the image, as `512MiB`, `1GiB` or bytes, or `auto`: as small as possible with 64 MiB free.
+    #[arg(long, default_value = "512MiB", value_parser = parse_size)]
+    pub(crate) size: drydock::ImageSize,
+    /// Where the image goes.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Keep the built image as an OCI layout too: `oci:DIR:TAG`.
+    #[arg(long, value_name = "REF")]
+    pub(crate) oci: Option<String>,
+    /// A build argument (again for more).
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    pub(crate) build_args: Vec<String>,
+    #[command(flatten)]
+    pub(crate) state: State,
+    /// Run every step, even those whose result is known.
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Seconds since 1970: commands see it and no new file is younger, so that builds can be repeated byte for byte.
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) source_date_epoch: Option<i64>,
+    /// The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc without it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// Memory that a RUN step may use.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Disk that a RUN step may fill.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) disk: Option<u64>,
+    /// Seconds that a RUN step may take.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) step_timeout: Option<Duration>,
+    /// How the result is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Make an image of one layer from a tar of a root file system.
+    Import {
+        /// The tar; `-` is standard input.
+        tar: String,
+        /// Where the image goes: `oci:DIR:TAG`.
+        reference: String,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Print digest, config and layers of an image.
+    Inspect {
+        /// `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` or a tar.
+        reference: String,
+        #[command(flatten)]
+        state: State,
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// List the files of an image, all layers merged.
+    Ls {
+        /// As for inspect.
+        reference: String,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Write the files of an image, all layers merged, as one tar.
+    Flatten {
+        /// As for inspect.
+        reference: String,
+        /// Where the tar goes; standard output without it.
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Write the files of an image, all layers merged, as an ext4 image.
+    Ext4 {
+        /// As for inspect.
+        reference: String,
+        /// Where the image goes.
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        output: PathBuf,
+        /// The exact size of the image, or `auto`: as small as possible with 64 MiB free.
+        #[arg(long, default_value = "512MiB", value_parser = parse_size)]
+        size: drydock::ImageSize,
+        #[command(flatten)]
+        state: State,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) state: State,
+    /// The OCI runtime to look at; the first that works without it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text.parse().map_err(|_| format!("'{text}' is not a whole number of seconds"))?;
+    if seconds == 0 { Err("a step needs at least one second".to_owned()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+fn parse_reference(text: &str) -> Result<Reference, String> {
+    Reference::parse(text).map_err(|error| error.to_string())
+}

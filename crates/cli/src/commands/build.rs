@@ -1,0 +1,105 @@
+//! `drydock build`: the main job.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use drydock::{Base, Built, Error, ImageRef, Log, Request};
+use serde_json::json;
+
+use crate::args::{Build, Format};
+use crate::commands::check;
+use crate::output::{peak_memory, read_bounded};
+use crate::signals::Signals;
+use crate::size::display_bytes;
+
+/// The largest Dockerfile that is looked at, in bytes: over the policy's limit, so that the refusal is the policy's.
+const STRICT_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let dockerfile = read_bounded(&args.dockerfile, STRICT_BYTES_MAX)?;
+    let bases = args.bases.iter().map(|text| base(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let layout = args.oci.as_deref().map(layout).transpose()?;
+    let mut request = Request::new(&dockerfile, &bases, &args.output);
+    request.size = args.size;
+    request.state = &args.state.dir;
+    request.layout = layout.as_ref().map(|(dir, tag)| (dir.as_path(), tag.as_str()));
+    request.build_args = build_args(&args.build_args)?;
+    request.threads = args.state.threads;
+    request.runtime = args.runtime.as_deref();
+    request.epoch = args.source_date_epoch;
+    request.no_cache = args.no_cache;
+    request.step_limits.memory_bytes = args.memory;
+    request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
+    request.step_limits.time = args.step_timeout.unwrap_or(request.step_limits.time);
+
+    let mut log = Log::default();
+    // The log is progress: when nobody reads it any more the build still goes on.
+    let mut write = |bytes: &[u8]| drop(io::stderr().lock().write_all(bytes));
+    match drydock::build(&request, signals.cancel(), &mut |event| log.event(&event, &mut write)) {
+        Ok(built) => {
+            log.success(&built.id, &mut write);
+            check::print_human(&args.dockerfile, &dockerfile, &built.warnings)?;
+            report(args, &built)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Error::Refused { diagnostics }) => {
+            check::print_human(&args.dockerfile, &dockerfile, &diagnostics)?;
+            crate::output::error(&Error::Refused { diagnostics }.into());
+            Ok(ExitCode::FAILURE)
+        }
+        Err(Error::Cancelled) => {
+            crate::output::error(&Error::Cancelled.into());
+            Ok(signals.exit_code())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `NAME=REF`.
+fn base(text: &str) -> anyhow::Result<Base> {
+    let Some((name, place)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        bail!("a base is given as NAME=REF, as in nodeops/sandbox:debian=oci:DIR:TAG; '{text}' is none");
+    };
+    Ok(Base { name: name.to_owned(), place: place.parse()? })
+}
+
+/// `NAME=VALUE` of build arguments.
+pub(crate) fn build_args(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let split = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    texts.iter().map(|text| split(text).with_context(|| format!("a build argument is NAME=VALUE; '{text}' is none"))).collect()
+}
+
+fn layout(text: &str) -> anyhow::Result<(std::path::PathBuf, String)> {
+    match text.parse()? {
+        ImageRef::Layout { dir, tag: Some(tag) } => Ok((dir, tag)),
+        _ => bail!("the image is kept in a layout under a tag, as in oci:DIR:TAG; '{text}' is none"),
+    }
+}
+
+/// What was made: on standard output, since it is the result.
+fn report(args: &Build, built: &Built) -> anyhow::Result<()> {
+    let memory = peak_memory();
+    if args.format == Format::Json {
+        let phases: serde_json::Map<_, _> =
+            built.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_secs_f64()))).collect();
+        let all = json!({
+            "image": args.output, "size_bytes": built.image.image_bytes, "sha256": built.digest, "id": built.id,
+            "phases_seconds": phases, "peak_memory_bytes": memory, "config": built.config,
+        });
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    println!("{}", args.output.display());
+    println!("  size         {} bytes ({})", built.image.image_bytes, display_bytes(built.image.image_bytes));
+    println!("  content      {}", display_bytes(built.image.file_system_bytes - built.image.free_bytes));
+    println!("  sha256       {}", built.digest);
+    println!("  image id     sha256:{}", built.id);
+    let phases: Vec<String> = built.phases.iter().map(|(name, time)| format!("{name} {:.2} s", time.as_secs_f64())).collect();
+    println!("  time         {}", phases.join(", "));
+    if let Some(memory) = memory {
+        println!("  peak memory  {}", display_bytes(memory));
+    }
+    Ok(())
+}

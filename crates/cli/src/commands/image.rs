@@ -1,0 +1,126 @@
+//! `drydock image`: import, inspect, ls, flatten, ext4.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use drydock::{ImageRef, Limits};
+use fstree::Tree;
+use serde_json::{Value, json};
+
+use crate::args::{Format, Image, State};
+use crate::output::peak_memory;
+use crate::signals::Signals;
+use crate::size::display_bytes;
+
+pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
+    match args {
+        Image::Import { tar, reference, state: _ } => import(Path::new(tar), reference)?,
+        Image::Inspect { reference, state: _, format } => inspect(reference, *format)?,
+        Image::Ls { reference, state } => {
+            let text = fstree::dump(&drydock::tree(&parse(reference)?, &state.dir, state.threads)?);
+            io::stdout().lock().write_all(text.as_bytes())?;
+        }
+        Image::Flatten { reference, output, state } => flatten(reference, output.as_deref(), state)?,
+        Image::Ext4 { reference, output, size, state } => return ext4(reference, output, *size, state),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(reference: &str) -> anyhow::Result<ImageRef> {
+    Ok(reference.parse()?)
+}
+
+fn import(tar: &Path, reference: &str) -> anyhow::Result<()> {
+    let ImageRef::Layout { dir, tag: Some(tag) } = parse(reference)? else {
+        bail!("an image is imported into a layout under a tag, as in oci:DIR:TAG; '{reference}' is none");
+    };
+    let written = ocilayers::import(tar, &dir, &tag, &Limits::default())?;
+    println!("{}", written.manifest);
+    eprintln!("imported {} as oci:{}:{tag}, image {}", tar.display(), dir.display(), written.config);
+    Ok(())
+}
+
+fn inspect(reference: &str, format: Format) -> anyhow::Result<()> {
+    let image = ocilayers::Image::open(&parse(reference)?, &Limits::default())?;
+    let config: Value = serde_json::from_slice(image.config()).context("the image config is not JSON")?;
+    let layers: Vec<Value> = image
+        .layers()
+        .iter()
+        .map(|layer| {
+            let (digest, size) = layer.blob.map(|(digest, size)| (digest.to_string(), size)).unzip();
+            json!({ "diff_id": layer.diff_id, "digest": digest, "size": size, "media_type": layer.media_type })
+        })
+        .collect();
+    let manifest = image.manifest_digest().map(ToString::to_string);
+    if format == Format::Json {
+        let all = json!({ "reference": reference, "manifest": manifest, "config": config, "layers": layers });
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    println!("image     {reference}");
+    println!("manifest  {}", manifest.as_deref().unwrap_or("none (docker save)"));
+    println!("platform  {}/{}", text(&config["os"]), text(&config["architecture"]));
+    println!("created   {}", text(&config["created"]));
+    println!("config    {}", config["config"]);
+    for layer in image.layers() {
+        let size = layer.blob.map(|(_, size)| display_bytes(size)).unwrap_or_default();
+        println!("layer     {} {size} {}", layer.diff_id, layer.media_type.as_deref().unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("unknown")
+}
+
+fn flatten(reference: &str, output: Option<&Path>, state: &State) -> anyhow::Result<()> {
+    let tree = drydock::tree(&parse(reference)?, &state.dir, state.threads)?;
+    match output {
+        None => write_tar(&tree, &mut io::stdout().lock()),
+        Some(path) => {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let temporary = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("can't write to {}", dir.display()))?;
+            write_tar(&tree, &mut temporary.as_file())?;
+            temporary.as_file().sync_all()?;
+            temporary.persist(path).with_context(|| format!("can't write {}", path.display()))?;
+            make_readable(path)
+        }
+    }
+}
+
+fn write_tar(tree: &Tree, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    fstree::tar::write(tree, &mut out)?;
+    Ok(out.flush()?)
+}
+
+/// Temporary files are their owner's alone; results follow the rules of every other new file.
+fn make_readable(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let file = File::open(path)?;
+    Ok(file.set_permissions(std::fs::Permissions::from_mode(0o644))?)
+}
+
+fn ext4(reference: &str, output: &Path, size: drydock::ImageSize, state: &State) -> anyhow::Result<ExitCode> {
+    let started = std::time::Instant::now();
+    let signals = Signals::catch()?;
+    let reference = parse(reference)?;
+    let written = drydock::tree(&reference, &state.dir, state.threads)
+        .and_then(|tree| drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel()));
+    match written {
+        Ok(report) => {
+            let memory = peak_memory().map(display_bytes).unwrap_or_default();
+            let (size, seconds) = (display_bytes(report.image_bytes), started.elapsed().as_secs_f64());
+            eprintln!("{}: {size}, {} inodes, {seconds:.2} s, peak memory {memory}", output.display(), report.inodes);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(drydock::Error::Cancelled) => {
+            crate::output::error(&drydock::Error::Cancelled.into());
+            Ok(signals.exit_code())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

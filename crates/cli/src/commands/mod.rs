@@ -1,0 +1,8 @@
+//! One file for each verb.
+
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod doctor;
+pub(crate) mod image;
+pub(crate) mod parse;
+pub(crate) mod plan;

@@ -1,0 +1,77 @@
+//! `drydock plan`: the dry run.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use buildengine::plan::{Action, Plan, lower};
+use dockerfile::analysis::analyze;
+use dockerfile::config::ImageConfig;
+use dockerfile::source::Source;
+use serde_json::{Value, json};
+
+use crate::args::{self, Format, Mode};
+use crate::commands::{build, check};
+use crate::output::read_bounded;
+
+/// The largest config read, in bytes.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+pub(crate) fn run(args: &args::Plan) -> anyhow::Result<ExitCode> {
+    let bytes = check::read(&args.source)?;
+    let source = Source::decode(&bytes);
+    let mut options = check::options(&args.source);
+    options.base_config = args.base_config.as_deref().map(base_config).transpose()?;
+    options.convert.build_args = build::build_args(&args.build_args)?.into_iter().collect();
+    let analysis = analyze(&source, &options);
+    check::print_human(&args.source.dockerfile, &bytes, &analysis.diagnostics)?;
+    if !analysis.accepted() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let plan = lower(&analysis.dockerfile, &analysis.conversion);
+    match (args.format, args.source.mode, plan) {
+        (Format::Human, _, plan) => print_human(&plan?),
+        (Format::Json, Mode::Strict, Err(error)) => return Err(error.into()),
+        // BuildKit can do more than we run: what it would do is still said.
+        (Format::Json, _, plan) => {
+            let mut all = serde_json::to_value(&analysis.conversion)?;
+            all["steps"] = plan.map_or(Ok(Value::Null), |plan| serde_json::to_value(plan.steps))?;
+            let lint: Vec<Value> = analysis.conversion.lints.iter().map(|lint| json!(lint.code.name())).collect();
+            all["lint"] = json!(lint);
+            println!("{}", serde_json::to_string_pretty(&all)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A whole image config or its `config` object alone.
+fn base_config(path: &Path) -> anyhow::Result<ImageConfig> {
+    let bytes = read_bounded(path, CONFIG_BYTES_MAX)?;
+    let document: Value = serde_json::from_slice(&bytes).with_context(|| format!("{} is not JSON", path.display()))?;
+    let config = document.get("config").cloned().unwrap_or(document);
+    serde_json::from_value(config).with_context(|| format!("{} is not an image config", path.display()))
+}
+
+fn print_human(plan: &Plan) {
+    println!("base {}", plan.base);
+    for (number, step) in plan.steps.iter().enumerate() {
+        println!("Step {}/{} (line {}) : {}", number + 1, plan.steps.len(), step.line, step.text.escape_debug());
+        for action in &step.actions {
+            match action {
+                Action::MakeDirectory { path, user } => println!("  make directory {path}{}", owned(user)),
+                Action::Run(run) => {
+                    println!("  run {}", json!(run.args));
+                    println!("    in {}{}", run.cwd, owned(&run.user));
+                    run.env.iter().for_each(|variable| println!("    env {}", variable.escape_debug()));
+                    run.mounts.iter().for_each(|mount| println!("    mount {}", json!(mount)));
+                }
+                _ => {}
+            }
+        }
+    }
+    println!("config {:#}", json!(plan.config));
+}
+
+fn owned(user: &str) -> String {
+    if user.is_empty() { String::new() } else { format!(" as {user}") }
+}

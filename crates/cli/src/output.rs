@@ -1,0 +1,43 @@
+//! What people see of errors and results.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+/// Prints an error with its causes: the first line says what happened, each further line why.
+pub(crate) fn error(error: &anyhow::Error) {
+    let label = if io::stderr().is_terminal() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+    eprintln!("{label} {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+/// Whether the reader of our output went away.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Reads a text from a file or standard input (`-`), at most `max` bytes and one more.
+pub(crate) fn read_bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read;
+
+    use anyhow::Context;
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(max + 1).read_to_end(&mut bytes)
+    } else {
+        let file = std::fs::File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+        file.take(max + 1).read_to_end(&mut bytes)
+    };
+    read.with_context(|| format!("can't read {}", path.display()))?;
+    Ok(bytes)
+}
+
+/// The most memory this process has had, in bytes (proc(5), VmHWM).
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}

@@ -1,0 +1,42 @@
+//! SIGINT and SIGTERM ask the work to stop; what then ends says by which signal.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use drydock::Cancel;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Signals that were asked for, and what they set.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    cancel: Cancel,
+    /// The number of the last one; 0 for none.
+    seen: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Catches both signals from now on.
+    pub(crate) fn catch() -> anyhow::Result<Self> {
+        let signals = Self { cancel: Cancel::default(), seen: Arc::default() };
+        for signal in [SIGINT, SIGTERM] {
+            let number = usize::try_from(signal).expect("signals are positive");
+            signal_hook::flag::register_usize(signal, Arc::clone(&signals.seen), number)?;
+            signal_hook::flag::register(signal, signals.cancel.flag())?;
+        }
+        Ok(signals)
+    }
+
+    /// The switch they set.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// 128 and the number of the signal, as a shell says it; 1 when there was none.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match u8::try_from(self.seen.load(Ordering::SeqCst)) {
+            Ok(signal @ 1..=64) => ExitCode::from(128 + signal),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! All stages over one file: parse, type, convert, lint, restrict. What `check`, `plan` and a build share.
+
+use crate::ast::Dockerfile;
+use crate::config::ImageConfig;
+use crate::convert::{Conversion, ConvertOptions, convert};
+use crate::diagnostic::{self, Diagnostic};
+use crate::instruction;
+use crate::parse::{Mode, parse_source};
+use crate::policy::{self, Policy};
+use crate::source::Source;
+
+/// What a file is held to and what it stands on.
+#[derive(Clone, Debug, Default)]
+pub struct AnalysisOptions {
+    /// How it is read.
+    pub mode: Mode,
+    /// The restrictions of a service; `None` for none.
+    pub policy: Option<Policy>,
+    /// The config of the base image, where it is known: variables, triggers and the shell of the base come from it.
+    pub base_config: Option<ImageConfig>,
+    /// What else the conversion depends on.
+    pub convert: ConvertOptions,
+}
+
+/// Everything that is known of a file without running it.
+#[derive(Clone, Debug)]
+pub struct Analysis<'a> {
+    /// The syntax tree.
+    pub dockerfile: Dockerfile<'a>,
+    /// Config and operations; of use only when the file is accepted.
+    pub conversion: Conversion,
+    /// Every problem, in source order: errors of all stages, restrictions, warnings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Analysis<'_> {
+    /// Whether no problem refuses the file. Warnings never do.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        !self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Looks at a file in every way at once. One stage's errors do not keep the next from looking at the rest of the file.
+#[must_use]
+pub fn analyze<'a>(source: &'a Source<'_>, options: &AnalysisOptions) -> Analysis<'a> {
+    let parsed = parse_source(source, options.mode);
+    let typed = instruction::read(&parsed.dockerfile);
+    let conversion = convert(&parsed, &typed.instructions, options.base_config.as_ref(), &options.convert);
+    let mut diagnostics = parsed.diagnostics.clone();
+    diagnostics.extend(typed.diagnostics.iter().cloned());
+    diagnostics.extend(conversion.errors.iter().cloned());
+    if let Some(policy) = &options.policy {
+        diagnostics.extend(policy::check(policy, &parsed, &typed.instructions, options.base_config.as_ref()));
+        diagnostics.extend(policy::check_operations(&conversion, &parsed));
+    }
+    diagnostics.extend(conversion.lints.iter().cloned());
+    diagnostic::sort(&mut diagnostics);
+    Analysis { conversion, diagnostics, dockerfile: parsed.dockerfile }
+}

@@ -1,0 +1,77 @@
+//! The one error of the facade.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no image.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The Dockerfile was refused; every problem of it is in the list.
+    #[error("the Dockerfile was refused: {} {}", diagnostics.len(), if diagnostics.len() == 1 { "problem" } else { "problems" })]
+    Refused {
+        /// The problems in source order, warnings among them.
+        diagnostics: Vec<dockerfile::diagnostic::Diagnostic>,
+    },
+    /// FROM names a base that was not given.
+    #[error("the base image '{base}' was not given a place; there are: {known}")]
+    UnknownBase {
+        /// As FROM names it, normalised.
+        base: String,
+        /// Those that were given.
+        known: String,
+    },
+    /// The config of the base image.
+    #[error("the config of the base image '{base}' can't be read")]
+    BaseConfig {
+        /// Which base.
+        base: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The host asked to stop.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// Reading or merging images.
+    #[error("the image can't be read")]
+    Layers(#[source] ocilayers::Error),
+    /// A step failed.
+    #[error("the build failed")]
+    Build(#[source] buildengine::Error),
+    /// The image could not be written.
+    #[error("the ext4 image can't be written")]
+    Write(#[source] ext4writer::Error),
+    /// A result could not be read back.
+    #[error("can't read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl From<ocilayers::Error> for Error {
+    fn from(error: ocilayers::Error) -> Self {
+        Self::Layers(error)
+    }
+}
+
+impl From<buildengine::Error> for Error {
+    fn from(error: buildengine::Error) -> Self {
+        match error {
+            buildengine::Error::Cancelled => Self::Cancelled,
+            error => Self::Build(error),
+        }
+    }
+}
+
+impl From<ext4writer::Error> for Error {
+    fn from(error: ext4writer::Error) -> Self {
+        match error {
+            ext4writer::Error::Cancelled => Self::Cancelled,
+            error => Self::Write(error),
+        }
+    }
+}

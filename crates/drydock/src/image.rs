@@ -1,0 +1,96 @@
+//! Images without a build: any reference to a tree, any tree to an ext4 image.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use buildengine::Cancel;
+use ext4writer::{ImageSize, Report};
+use fstree::{Kind, Timestamp, Tree};
+use sha2::{Digest as _, Sha256};
+use ocilayers::{Digest, Image, ImageRef, Limits, Store};
+
+use crate::error::Error;
+
+/// The merged tree of an image. Layers are kept uncompressed below `state`; the contents of a plain tar stay where they are.
+///
+/// # Errors
+/// The image is not there, damaged, or can't be merged.
+pub fn tree(reference: &ImageRef, state: &Path, threads: Option<usize>) -> Result<Tree, Error> {
+    let limits = Limits::default();
+    if let ImageRef::Tar { file } = reference {
+        return Ok(ocilayers::tree_of_tar(file, &limits)?);
+    }
+    let image = Image::open(reference, &limits)?;
+    let layers = Store::open(&state.join("layers"), limits)?.layers(&image, threads)?;
+    Ok(ocilayers::flatten(&layers, &limits)?)
+}
+
+/// Writes `tree` as an ext4 image of exactly `size` to `output`, which appears when it is complete.
+///
+/// `identity` names the content: the UUID and the hash seed of the file system are made from it, its time is that of the
+/// youngest file, so that the same content gives the same bytes. A `durable` image is on the disk when this returns, not
+/// only in the memory of the system.
+///
+/// # Errors
+/// The content does not fit (the error says what it needs), can't be read, or the image can't be written.
+pub fn write_image(
+    tree: &Tree,
+    identity: &str,
+    size: ImageSize,
+    output: &Path,
+    threads: Option<usize>,
+    durable: bool,
+    cancel: &Cancel,
+) -> Result<Report, Error> {
+    let options = ext4writer::Options {
+        size,
+        uuid: uuid(&format!("drydock file system {identity}")),
+        hash_seed: uuid(&format!("drydock directory hash {identity}")),
+        time: newest(tree),
+        threads,
+        durable,
+        cancel: Some(cancel.flag()),
+        ..ext4writer::Options::default()
+    };
+    ext4writer::write_image(tree, &options, output).map_err(Error::from)
+}
+
+/// The SHA-256 of a finished file, 64 hexadecimal digits.
+pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).map_err(failed)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            len => hash.update(&buffer[..len]),
+        }
+    }
+}
+
+/// A UUID made from a name (RFC 9562, version 8: custom).
+fn uuid(name: &str) -> [u8; 16] {
+    let hex = Digest::of(name.as_bytes()).hex();
+    let mut bytes = [0; 16];
+    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).expect("hexadecimal digits are ASCII");
+        *byte = u8::from_str_radix(digits, 16).expect("hexadecimal digits");
+    }
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
+fn newest(tree: &Tree) -> Timestamp {
+    let mut newest = Timestamp::default();
+    let done: Result<(), Infallible> = fstree::walk(tree, |visit| {
+        if !matches!(visit.node.kind, Kind::Directory(_)) {
+            newest = newest.max(visit.node.metadata.mtime);
+        }
+        Ok(())
+    });
+    match done {
+        Ok(()) => newest,
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole-system tests: the real binary, a real base image, the real kernel. Each topic is a module.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod failures;
+mod image;
+mod quickstart;
+mod walls;
