@@ -16,7 +16,7 @@ pub struct Limits {
     pub sparse_segments: u64,
     /// Size of one file, holes included. Default: 1 TiB.
     pub file_bytes: u64,
-    /// Bytes of names, targets and attributes of a whole archive. Default: 1 GiB.
+    /// Bytes that the entries of a whole archive take in memory: names, targets, attributes, sparse maps. Default: 1 GiB.
     pub metadata_bytes: u64,
 }
 

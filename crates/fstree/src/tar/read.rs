@@ -198,8 +198,8 @@ impl Reader<'_> {
     fn spend(&mut self, bytes: u64) -> Result<(), TarError> {
         let max = self.limits.metadata_bytes;
         let left = self.metadata_left.checked_sub(bytes);
-        self.metadata_left =
-            left.ok_or_else(|| self.fault(&[], Fault::Limit { what: "bytes of names and attributes", max }))?;
+        self.metadata_left = left
+            .ok_or_else(|| self.fault(&[], Fault::Limit { what: "bytes of names, attributes and sparse maps", max }))?;
         Ok(())
     }
 
@@ -210,7 +210,9 @@ impl Reader<'_> {
         let (long_name, long_link) = (self.long_name.take(), self.long_link.take());
         let own_name = || long_name.unwrap_or_else(|| fields.name());
         let name = records.get("GNU.sparse.name").or(records.get("path")).map_or_else(own_name, <[u8]>::to_vec);
-        self.spend(u64::try_from(name.len() + records.len_bytes() + 512).expect("usize fits in u64"))?;
+        self.spend(
+            u64::try_from(name.len() + records.len_bytes() + size_of::<Addition>()).expect("usize fits in u64"),
+        )?;
         let size = records.number("size").map_err(|why| self.fault(&name, why))?.unwrap_or(header_size);
         let mut parts = Parts { fields, records, name, data: self.offset + BLOCK, size };
         let addition = self.addition(&mut parts, long_link).map_err(|error| match error {
@@ -274,6 +276,7 @@ impl Reader<'_> {
             return Err(wrap(self, Fault::Limit { what: "bytes", max }));
         }
         let Some((real, map, start)) = sparse else { return Ok(Content::stored(self.id, parts.data, stored)) };
+        self.spend(u64::try_from(map.len() * size_of::<Segment>()).expect("usize fits in u64"))?;
         let fault = |what| Fault::Sparse { what };
         let (mut source_offset, mut segments) = (start, Vec::with_capacity(map.len()));
         for (file_offset, len_bytes) in map {
@@ -486,5 +489,32 @@ mod tests {
     fn a_header_that_is_cut_off() {
         let error = read(Arc::new(vec![b'x'; 100]), 100, &Limits::default()).unwrap_err();
         assert!(matches!(error, TarError::Entry { why: Fault::Truncated, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_stays_in_memory_is_counted() {
+        let content = |runs: u64| {
+            let source = crate::content::Sources::default().add(Arc::new(vec![]));
+            let run = |n: u64| Segment { file_offset: n * 2, source, source_offset: 0, len_bytes: 1 };
+            Content::sparse(runs * 2, (0..runs).map(run).collect()).unwrap()
+        };
+        let read_with = |files: u32, runs: u64, metadata_bytes: u64| {
+            let mut tree = crate::Tree::new(Metadata::default());
+            tree.sources.add(Arc::new(vec![0_u8]));
+            for n in 0..files {
+                let node = Node { metadata: Metadata::default(), kind: Kind::File(content(runs)) };
+                tree.insert(crate::Tree::ROOT, n.to_string().as_bytes(), node).unwrap();
+            }
+            let mut archive = Vec::new();
+            crate::tar::write(&tree, &mut archive).unwrap();
+            let len = u64::try_from(archive.len()).unwrap();
+            read(Arc::new(archive), len, &Limits { metadata_bytes, ..Limits::default() })
+                .map(|diff| diff.additions.len())
+        };
+        assert_eq!(read_with(100, 1, 100_000).unwrap(), 101);
+        for (files, runs) in [(1_000, 1), (10, 1_000)] {
+            let error = read_with(files, runs, 100_000).unwrap_err();
+            assert!(matches!(error, TarError::Entry { why: Fault::Limit { .. }, .. }), "{error}");
+        }
     }
 }
