@@ -33,21 +33,33 @@ pub(super) fn read<'a>(
     escape: char,
 ) -> Result<Args<'a>> {
     if !line.text.is_char_boundary(rest.start) {
-        // A flag ended inside a character: what is left of that is not text, so the rest is read as its own line.
-        let owned = line.broken_part(rest.start, rest.end);
-        let span = owned.span;
-        let line = LogicalLine { source: line.source, text: owned.value, pieces: line.pieces.clone() };
-        let mut read = read(kind, &line, 0..line.text.len(), escape)?;
-        for arg in &mut read.args {
-            *arg = Text { value: Cow::Owned(arg.value.as_ref().to_owned()), span };
-        }
-        return Ok(read);
+        return read_broken(kind, line, rest, escape);
     }
     let shape = Shape { line, start: rest.start, end: rest.end, escape };
     match kind {
         None => Ok(Args::plain(vec![line.part(rest.end, rest.end)])),
         Some(kind) => shape.read(kind),
     }
+}
+
+/// Reads arguments that begin inside a character, where a flag ended: what is left of that is not text, so the rest is read
+/// as a line of its own, and its places are those of the whole.
+fn read_broken<'a>(
+    kind: Option<Keyword>,
+    line: &LogicalLine<'a>,
+    rest: Range<usize>,
+    escape: char,
+) -> Result<Args<'a>> {
+    let Text { value, span } = line.broken_part(rest.start, rest.end);
+    let line = LogicalLine::new(&value, 0, value.len());
+    let read = read(kind, &line, 0..value.len(), escape).map_err(|mut found| {
+        found.span = span;
+        found.labels.clear();
+        found.fix.clear();
+        found
+    })?;
+    let owned = |arg: Text<'_>| Text { value: Cow::Owned(arg.value.into_owned()), span };
+    Ok(Args { args: read.args.into_iter().map(owned).collect(), json: read.json })
 }
 
 /// The text to read: `line[start..end]`, trimmed.
