@@ -418,10 +418,8 @@ mod tests {
         let way: Vec<String> = (0..40).map(|n| format!("l{n:02}")).collect();
         let (one, two) = (format!("f {}/x", way.join("/")), format!("f {}/d/x", way.join("/")));
         let many: Vec<&str> = [one.as_str(), two.as_str()].into_iter().cycle().take(20_000).collect();
-        let start = std::time::Instant::now();
         let error = apply(&mut tree, vec![], &many).unwrap_err();
         assert_eq!(error.why, ApplyFault::TooManySteps);
-        assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     }
 
     #[test]

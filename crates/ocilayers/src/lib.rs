@@ -7,6 +7,26 @@
 //!   Diff ──Store::commit──▶ Layer (an uncompressed tar, named by its diff_id) ──flatten──▶ fstree::Tree
 //! ```
 //!
+//! ```
+//! use fstree::{Diff, Removal, TreePath};
+//! use ocilayers::{Image, Limits, Store, flatten, import};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let (tar, layout, store) = (scratch.path().join("r.tar"), scratch.path().join("layout"), scratch.path().join("store"));
+//! # std::fs::write(&tar, [0; 1024])?;
+//! let limits = Limits::default();
+//! // A tar of a root file system becomes an image; an image becomes layers; a change becomes one more; all one tree.
+//! import(&tar, &layout, "debian", &limits)?;
+//! let image = Image::open(&format!("oci:{}:debian", layout.display()).parse()?, &limits)?;
+//! let store = Store::open(&store, limits)?;
+//! let mut layers = store.layers(&image, None)?;
+//! let removals = vec![Removal::Path(TreePath::parse(b"etc/hostname")?)];
+//! layers.push(store.commit(&Diff { removals, ..Diff::default() })?);
+//! let tree = flatten(&layers, &limits)?;
+//! assert_eq!(tree.len(), 1, "there was nothing in the tar but its end");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Layers are merged from the lowest up, exactly: a lower symbolic link decides where an upper path lands, so that no
 //! merge from the top can be right. Nothing here runs anything, and nothing is written but the store and the layouts one
 //! asks for.

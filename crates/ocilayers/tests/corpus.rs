@@ -12,3 +12,5 @@ mod properties;
 mod semantics;
 #[path = "corpus/shared.rs"]
 mod shared;
+#[path = "corpus/umoci.rs"]
+mod umoci;
