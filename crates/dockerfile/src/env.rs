@@ -1,17 +1,39 @@
 //! The environment of a stage: an ordered map of variables with constant-time lookup.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Variables in the order the process will see them.
 ///
-/// Setting a variable again moves it to the end, which is the order BuildKit's state hands to `RUN`.
+/// Setting a variable again moves it to the end, which is the order BuildKit's state hands to `RUN`. Texts are shared, so that
+/// copies of an environment cost little.
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     /// Slots in order of setting; a slot whose variable was set again is empty.
-    slots: Vec<Option<(String, String)>>,
+    slots: Vec<Option<Entry>>,
     /// Where a variable is, once there are enough of them that looking at each is slower.
-    index: Option<HashMap<String, usize>>,
+    index: Option<HashMap<Arc<str>, usize>>,
     len: usize,
+}
+
+/// A variable.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: Arc<str>,
+    /// `NAME=value`.
+    text: Arc<str>,
+}
+
+impl Entry {
+    fn new(name: Arc<str>, value: &str) -> Self {
+        let mut text = String::with_capacity(name.len() + 1 + value.len());
+        text.extend([&*name, "=", value]);
+        Entry { name, text: text.into() }
+    }
+
+    fn value(&self) -> &str {
+        &self.text[self.name.len() + 1..]
+    }
 }
 
 /// Below this many slots a scan is quicker than hashing.
@@ -36,7 +58,7 @@ impl Variables for NoVariables {
 impl Variables for Env {
     fn get(&self, name: &str) -> Option<&str> {
         let slot = self.position(name)?;
-        self.slots.get(slot)?.as_ref().map(|(_, value)| value.as_str())
+        self.slots.get(slot)?.as_ref().map(Entry::value)
     }
 }
 
@@ -49,20 +71,28 @@ impl Env {
 
     /// Sets `name`, at the end of the order.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.position(name) {
-            Some(old) => self.slots[old] = None,
-            None => self.len += 1,
-        }
-        self.slots.push(Some((name.to_owned(), value.to_owned())));
+        let name = match self.position(name).and_then(|old| self.slots[old].take()) {
+            Some(old) => old.name,
+            None => {
+                self.len += 1;
+                name.into()
+            }
+        };
+        self.slots.push(Some(Entry::new(Arc::clone(&name), value)));
         self.reindex(name);
     }
 
     /// Sets `name`, in its old place if it has one.
     pub fn replace(&mut self, name: &str, value: &str) {
         match self.position(name).and_then(|at| self.slots[at].as_mut()) {
-            Some((_, old)) => value.clone_into(old),
+            Some(old) => *old = Entry::new(Arc::clone(&old.name), value),
             None => self.set(name, value),
         }
+    }
+
+    /// Every variable as `NAME=value`, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.slots.iter().flatten().map(|entry| &entry.text)
     }
 
     /// How many variables are set.
@@ -79,18 +109,18 @@ impl Env {
 
     /// The variables in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.slots.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.slots.iter().flatten().map(|entry| (&*entry.name, entry.value()))
     }
 
     fn position(&self, name: &str) -> Option<usize> {
         match &self.index {
             Some(index) => index.get(name).copied(),
-            None => self.slots.iter().position(|slot| slot.as_ref().is_some_and(|(key, _)| key == name)),
+            None => self.slots.iter().position(|slot| slot.as_ref().is_some_and(|entry| &*entry.name == name)),
         }
     }
 
     /// Notes the newest slot, after squeezing out empty ones when they outnumber the others.
-    fn reindex(&mut self, name: &str) {
+    fn reindex(&mut self, newest: Arc<str>) {
         let squeeze = self.slots.len() > SCAN_MAX && self.slots.len() > 2 * self.len;
         if squeeze {
             self.slots.retain(Option::is_some);
@@ -101,12 +131,12 @@ impl Env {
         }
         match &mut self.index {
             Some(index) if !squeeze => {
-                index.insert(name.to_owned(), self.slots.len() - 1);
+                index.insert(newest, self.slots.len() - 1);
             }
             _ => {
-                let named = self.slots.iter().enumerate();
-                self.index =
-                    Some(named.filter_map(|(at, slot)| slot.as_ref().map(|(key, _)| (key.clone(), at))).collect());
+                let slots = self.slots.iter().enumerate();
+                let named = slots.filter_map(|(at, slot)| slot.as_ref().map(|entry| (Arc::clone(&entry.name), at)));
+                self.index = Some(named.collect());
             }
         }
     }

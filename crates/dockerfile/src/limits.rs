@@ -12,7 +12,7 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Sum of all expanded text of one Dockerfile. Default 1 MiB.
     pub expanded_bytes_max: usize,
-    /// Characters that patterns such as `${x%%*.tar}` may look at, in one Dockerfile. Default 4 Mi.
+    /// Characters that patterns such as `${x%%*.tar}` may look at, in one Dockerfile. Default 512 Ki.
     pub pattern_steps_max: usize,
     /// How deep `${a:-${b:-...}}` may nest. Default 64.
     pub nesting_max: usize,
@@ -20,8 +20,10 @@ pub struct Limits {
     pub env_max: usize,
     /// Exposed ports of one image. Default 1024, which leaves room for one generous range.
     pub ports_max: usize,
-    /// Sum of the history and of what the operations hold (arguments, environments, directories). Default 4 MiB.
+    /// Sum of the history and of what the operations hold (arguments, environments, directories). Default 2 MiB.
     pub output_bytes_max: usize,
+    /// `ONBUILD` triggers, of the base image and of the file. Default 256.
+    pub triggers_max: usize,
     /// Operations of one conversion, over all its stages. Default 16384.
     pub ops_max: usize,
 }
@@ -31,11 +33,12 @@ impl Default for Limits {
         Limits {
             value_bytes_max: 128 << 10,
             expanded_bytes_max: 1 << 20,
-            pattern_steps_max: 4 << 20,
+            pattern_steps_max: 512 << 10,
             nesting_max: 64,
             env_max: 4096,
             ports_max: 1024,
-            output_bytes_max: 4 << 20,
+            output_bytes_max: 2 << 20,
+            triggers_max: 256,
             ops_max: 16 << 10,
         }
     }
@@ -52,6 +55,8 @@ impl Limits {
             nesting_max: 16 << 10,
             ports_max: 3 * 65_536,
             output_bytes_max: 256 << 20,
+            pattern_steps_max: 64 << 20,
+            triggers_max: 64 << 10,
             ..Limits::default()
         }
     }
@@ -75,6 +80,8 @@ pub enum LimitReached {
     Ports(usize),
     /// History and operations hold more than this many bytes.
     OutputBytes(usize),
+    /// More triggers than this.
+    Triggers(usize),
     /// More operations than this.
     Ops(usize),
 }
@@ -89,6 +96,7 @@ impl fmt::Display for LimitReached {
             LimitReached::Env(max) => write!(f, "more than {max} environment variables"),
             LimitReached::Ports(max) => write!(f, "more than {max} exposed ports"),
             LimitReached::OutputBytes(max) => write!(f, "history and operations hold more than {max} bytes"),
+            LimitReached::Triggers(max) => write!(f, "more than {max} triggers"),
             LimitReached::Ops(max) => write!(f, "more than {max} operations"),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use super::ConvertOptions;
 use super::error::ConvertError;
@@ -10,7 +9,7 @@ use super::graph::Graph;
 use super::op::{OpId, OpKind, Origin, SharedEnv, Source};
 use super::scope::Scope;
 use super::state::{History, State};
-use crate::env::{Env, Variables};
+use crate::env::Variables;
 use crate::expand::{ExpandError, Expanded, Lexer};
 use crate::instruction::Command;
 use crate::limits::Budget;
@@ -44,8 +43,10 @@ pub(super) struct Context<'o> {
     pub(super) lints: Lints,
     pub(super) graph: Graph,
     pub(super) scope: Scope,
-    /// The newest environment of a process, and the variables it was made of.
-    pub(super) last_env: Option<(Rc<Env>, SharedEnv)>,
+    /// The newest environment of a process, and the version of the variables it was made of.
+    pub(super) last_env: Option<(u64, SharedEnv)>,
+    /// Versions given to environments so far.
+    pub(super) env_versions: u64,
 }
 
 /// Arguments that never enter the environment; BuildKit uses them itself.

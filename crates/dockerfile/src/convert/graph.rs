@@ -1,6 +1,7 @@
 //! The graph of operations while it grows: equal operations are one, and the order at the end is BuildKit's.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::op::{Op, OpId, OpKind, Origin, SharedEnv};
@@ -11,14 +12,20 @@ use crate::limits::{Budget, LimitReached};
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     ops: Vec<Op>,
-    known: HashMap<OpKind, OpId>,
-    envs: HashSet<Arc<Vec<String>>>,
+    /// Operations by their hash, so that each is held once.
+    known: HashMap<u64, Vec<OpId>>,
+    hasher: RandomState,
+    envs: HashSet<Arc<Vec<Arc<str>>>>,
 }
+
+/// What a variable of a process's environment costs besides its text.
+const ENTRY_BYTES: usize = 32;
 
 impl Graph {
     /// Adds an operation, or finds the one that is the same.
     pub(super) fn add(&mut self, kind: OpKind, origin: Origin, budget: &mut Budget) -> Result<OpId, LimitReached> {
-        if let Some(known) = self.known.get(&kind) {
+        let same_hash = self.known.entry(self.hasher.hash_one(&kind)).or_default();
+        if let Some(known) = same_hash.iter().find(|known| self.ops[**known].kind == kind) {
             return Ok(*known);
         }
         let ops_max = budget.limits().ops_max;
@@ -26,21 +33,21 @@ impl Graph {
             return Err(LimitReached::Ops(ops_max));
         }
         let id = self.ops.len();
-        self.known.insert(kind.clone(), id);
+        same_hash.push(id);
         self.ops.push(Op { kind, origin });
         Ok(id)
     }
 
-    /// The one copy of an environment, with `extra` variables at its end.
+    /// The one copy of an environment, with a variable more at its end.
     pub(super) fn share_env(
         &mut self,
         env: &Env,
-        extra: &[String],
+        extra: Option<String>,
         budget: &mut Budget,
     ) -> Result<SharedEnv, LimitReached> {
-        let list: Vec<String> =
-            env.iter().map(|(name, value)| format!("{name}={value}")).chain(extra.iter().cloned()).collect();
-        budget.spend_output(list.iter().map(String::len).sum())?;
+        let extra = extra.map(Arc::from);
+        let list: Vec<Arc<str>> = env.entries().cloned().chain(extra).collect();
+        budget.spend_output(list.len() * ENTRY_BYTES)?;
         let list = Arc::new(list);
         if let Some(known) = self.envs.get(&list) {
             return Ok(SharedEnv::new(Arc::clone(known)));

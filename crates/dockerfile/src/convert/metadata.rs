@@ -53,6 +53,8 @@ impl Context<'_> {
     }
 
     fn set_env(&mut self, state: &mut State<'_>, key: &str, value: &str) -> Result<(), LimitReached> {
+        self.env_versions += 1;
+        state.env_version = self.env_versions;
         let env = Rc::make_mut(&mut state.env);
         env.set(key, value);
         let env_max = self.budget.limits().env_max;

@@ -40,13 +40,13 @@ use crate::directive::detect_check;
 use crate::dockerignore::DockerIgnore;
 use crate::expand::{ExpandCause, ExpandError, Expanded, Lexer};
 use crate::instruction::{CommandKind, Instructions, Stage};
-use crate::limits::{Budget, Limits};
+use crate::limits::{Budget, LimitReached, Limits};
 use crate::parse::Parsed;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::rules::{
     self, CheckOptions, Lints, from_platform_flag_const_disallowed, invalid_base_image_platform,
-    invalid_default_arg_in_from, redundant_target_platform, undefined_arg_in_from,
+    invalid_default_arg_in_from, redundant_target_platform,
 };
 use crate::span::Span;
 use context::{Context, Fault};
@@ -132,8 +132,9 @@ pub fn convert(
     let empty = ImageConfig::default();
     let base = base.unwrap_or(&empty);
     // Triggers of triggers: two rounds are all there can be.
+    let triggers_max = options.limits.triggers_max;
     let texts = base.on_build.iter().map(String::as_str).chain(triggers::texts_of(instructions));
-    let first = triggers::parse_all(texts);
+    let first = triggers::parse_all(texts.take(triggers_max));
     let first = triggers::read_all(&first);
     let texts = first.iter().filter_map(|(_, trigger)| trigger.as_ref().ok()).filter_map(triggers::text_of);
     let second = triggers::parse_all(texts);
@@ -163,6 +164,7 @@ impl<'d, 'o> Converter<'d, 'o> {
             graph: Graph::default(),
             scope: Scope::default(),
             last_env: None,
+            env_versions: 0,
         };
         let file = &parsed.dockerfile.instructions;
         Converter { context, stages: Stages::default(), errors: Vec::new(), lints_before_error: None, file }
@@ -202,7 +204,8 @@ impl<'d, 'o> Converter<'d, 'o> {
         let target = self.target()?;
         self.connect(instructions)?;
         let reachable = self.resolve(target, base, triggers)?;
-        self.dispatch(base, &reachable);
+        self.stages.count_users(target, &reachable);
+        self.dispatch(base, &reachable)?;
         Ok(target)
     }
 
@@ -258,7 +261,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         context.lints.enter(&stage.from.comments);
         let expanded = context.lexer.expand(stage.base.as_str(), &context.scope.values, &mut context.budget);
         let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        undefined_arg_in_from::report(stage, unmatched, || context.scope.names(), &mut context.lints);
+        context.scope.report_undeclared(stage, unmatched, &mut context.lints);
         let base = match expanded {
             Ok(base) if !base.text.is_empty() => base.text.into_owned(),
             Ok(_) => {
@@ -281,7 +284,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         let context = &mut self.context;
         let expanded = context.lexer.expand(expression, &context.scope.values, &mut context.budget);
         let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        undefined_arg_in_from::report(stage, unmatched, || context.scope.names(), &mut context.lints);
+        context.scope.report_undeclared(stage, unmatched, &mut context.lints);
         let expanded = expanded.map_err(|error| {
             let limit = matches!(error.cause, ExpandCause::Limit(_));
             let error = if limit { error.into() } else { ConvertError::PlatformExpand(error) };
@@ -370,7 +373,7 @@ impl<'d, 'o> Converter<'d, 'o> {
             let step = match triggers.get(text.as_str()) {
                 Some(Ok(command)) => self.stages.step(command, Some(stage.from), &mut self.context),
                 Some(Err(error)) => Err(error.clone()),
-                None => continue,
+                None => Err(LimitReached::Triggers(self.context.options.limits.triggers_max).into()),
             };
             let step = step.map_err(|error| self.stop(error, stage.from.head_span()))?;
             new_needs |= self.stages.push_needs(index, &step);
@@ -381,67 +384,73 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     /// Goes through the instructions of every stage that is needed.
-    fn dispatch(&mut self, base: &ImageConfig, reachable: &[bool]) {
+    fn dispatch(&mut self, base: &ImageConfig, reachable: &[bool]) -> Result<(), Stop> {
         // An image that files are taken from is there before any stage.
         for index in 0..reachable.len() {
-            if self.stages.nodes[index].stage.is_some() {
-                continue;
+            if self.stages.nodes[index].stage.is_none() {
+                self.stages.nodes[index].files = Some(self.source_of(index)?);
             }
-            let root = self.source_of(index);
-            let platform = self.context.options.target_platform.clone();
-            self.stages.nodes[index].state = Some(State::from_image(root, base, platform, false));
         }
         for index in (0..reachable.len()).filter(|index| reachable[*index]) {
             let Some(stage) = self.stages.nodes[index].stage else { continue };
-            let mut state = self.begin(index, stage, base);
+            let mut state = self.begin(index, stage, base)?;
             let steps = std::mem::take(&mut self.stages.nodes[index].steps);
             for step in &steps {
-                self.step(&mut state, index, step);
+                self.step(&mut state, index, step)?;
             }
-            self.stages.nodes[index].state = Some(state);
+            let node = &mut self.stages.nodes[index];
+            node.files = Some(state.root);
+            node.history = std::mem::take(&mut state.history);
+            node.state = Some(state).filter(|_| node.users > 0);
         }
+        Ok(())
     }
 
-    fn begin(&mut self, index: usize, stage: &'d Stage<'d>, base: &ImageConfig) -> State<'d> {
+    fn begin(&mut self, index: usize, stage: &'d Stage<'d>, base: &ImageConfig) -> Result<State<'d>, Stop> {
+        let base_state = self.stages.nodes[index].base.and_then(|base| self.stages.take_state(base));
         let node = &self.stages.nodes[index];
         let options = self.context.options;
         let target = &options.target_platform;
-        let base_state = node.base.and_then(|base| self.stages.nodes[base].state.as_ref());
         let mut state = match base_state {
-            Some(base) => State::from_stage(base),
+            Some(state) => State::from_stage(state),
             None if node.base_name == SCRATCH => {
                 let config = ImageConfig { working_dir: "/".to_owned(), ..ImageConfig::default() };
                 State::from_image(None, &config, target.clone(), target.is_windows())
             }
             None => {
                 let platform = node.platform.clone().unwrap_or_else(|| target.clone());
-                let actual = &options.base_platform;
-                if platform.os != actual.os || platform.architecture != actual.architecture {
-                    let (expected, actual) = (platform.normalized().to_string(), actual.normalized().to_string());
-                    self.context.lints.enter(&[]);
-                    invalid_base_image_platform::report(stage, &expected, &actual, &mut self.context.lints);
-                }
-                let root = self.source_of(index);
+                self.check_base_platform(stage, &platform);
+                let root = self.source_of(index)?;
                 State::from_image(root, base, platform, options.base_platform.is_windows())
             }
         };
-        state.begin();
-        state
+        // A copied environment is copied for good when it is first changed.
+        let copied = state.env.len() + state.image_env.len();
+        let spent = self.context.budget.spend_output(copied * 32);
+        spent.map_err(|limit| self.stop(limit, stage.from.head_span()))?;
+        self.context.env_versions += 1;
+        state.begin(self.context.env_versions);
+        Ok(state)
+    }
+
+    fn check_base_platform(&mut self, stage: &Stage<'_>, platform: &Platform) {
+        let actual = &self.context.options.base_platform;
+        if platform.os == actual.os && platform.architecture == actual.architecture {
+            return;
+        }
+        let (expected, actual) = (platform.normalized().to_string(), actual.normalized().to_string());
+        self.context.lints.enter(&[]);
+        invalid_base_image_platform::report(stage, &expected, &actual, &mut self.context.lints);
     }
 
     /// The image a node starts from, as an operation.
-    fn source_of(&mut self, index: usize) -> Option<OpId> {
+    fn source_of(&mut self, index: usize) -> Result<Option<OpId>, Stop> {
         let node = &self.stages.nodes[index];
         let platform = node.platform.as_ref().unwrap_or(&self.context.options.target_platform);
-        let source = node.image_source(platform)?;
+        let Some(source) = node.image_source(platform) else { return Ok(None) };
         let origin = node.at.map(|at| self.origin(at, false)).unwrap_or_default();
-        match self.context.source(source, origin) {
-            Ok(op) => Some(op),
-            Err(error) => {
-                self.note(error.into(), Span::empty(0));
-                None
-            }
-        }
+        let op = self.context.source(source, origin);
+        op.map(Some).map_err(|error| self.stop(error, Span::empty(0)))
     }
 
     fn origin(&self, at: &Instruction<'_>, on_build: bool) -> Origin {
@@ -449,8 +458,8 @@ impl<'d, 'o> Converter<'d, 'o> {
         Origin { instruction, line: at.start_line, on_build }
     }
 
-    /// One instruction; what is wrong with it is noted, and the next one follows.
-    fn step(&mut self, state: &mut State<'d>, index: usize, step: &Step<'d>) {
+    /// One instruction; what is wrong with it is noted, and the next one follows, unless the budget is spent.
+    fn step(&mut self, state: &mut State<'d>, index: usize, step: &Step<'d>) -> Result<(), Stop> {
         let at = step.trigger_of.unwrap_or(step.command.instruction);
         let origin = self.origin(at, step.trigger_of.is_some());
         self.context.lints.enter(&step.command.instruction.comments);
@@ -460,10 +469,10 @@ impl<'d, 'o> Converter<'d, 'o> {
             // Spans within a trigger are places in its own text.
             self.context.lints.relocate(found_before, at.head_span());
         }
-        if let Err(fault) = done {
-            let narrow = Fault { span: fault.span.filter(|_| step.trigger_of.is_none()), ..fault };
-            self.note(narrow, at.head_span());
-        }
+        let Err(fault) = done else { return Ok(()) };
+        let spent = matches!(fault.error, ConvertError::Limit(_));
+        self.note(Fault { span: fault.span.filter(|_| step.trigger_of.is_none()), ..fault }, at.head_span());
+        if spent { Err(Stop) } else { Ok(()) }
     }
 
     fn command(&mut self, state: &mut State<'d>, index: usize, step: &Step<'d>, origin: Origin) -> Result<(), Fault> {
@@ -512,10 +521,10 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     fn take_result(&mut self, target: usize, made: &mut Conversion) {
-        let Some(state) = &self.stages.nodes[target].state else { return };
+        let Some(state) = self.stages.take_state(target) else { return };
         made.config = state.finished_config();
         made.config.labels.extend(self.context.options.labels.clone());
-        made.author.clone_from(&state.author);
+        made.author = state.author;
         let root = state.root;
         (made.base, made.history) = self.lineage(target);
         let graph = std::mem::take(&mut self.context.graph);
@@ -528,14 +537,15 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     /// The image at the bottom of a stage, and the history from there on.
-    fn lineage(&self, target: usize) -> (Option<String>, Vec<History>) {
+    fn lineage(&mut self, target: usize) -> (Option<String>, Vec<History>) {
         let mut chain = vec![target];
         while let Some(base) = chain.last().and_then(|last| self.stages.nodes[*last].base) {
             chain.push(base);
         }
         let bottom = chain.last().and_then(|last| self.stages.nodes[*last].reference.as_ref());
-        let states = chain.iter().rev().filter_map(|index| self.stages.nodes[*index].state.as_ref());
-        (bottom.map(Reference::normalized), states.flat_map(|state| state.history.iter().cloned()).collect())
+        let base = bottom.map(Reference::normalized);
+        let histories = chain.iter().rev().map(|index| std::mem::take(&mut self.stages.nodes[*index].history));
+        (base, histories.flatten().collect())
     }
 }
 

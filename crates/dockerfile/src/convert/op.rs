@@ -108,23 +108,20 @@ pub enum NetworkMode {
     Host,
 }
 
-/// An environment that many processes share.
+/// An environment that many processes share, as `NAME=value` in order.
 ///
 /// Equality is identity: the conversion makes each environment once.
 #[derive(Clone, Debug)]
-pub struct SharedEnv(Arc<Vec<String>>);
+pub struct SharedEnv(Arc<Vec<Arc<str>>>);
 
 impl SharedEnv {
-    pub(super) fn new(env: Arc<Vec<String>>) -> Self {
+    pub(super) fn new(env: Arc<Vec<Arc<str>>>) -> Self {
         SharedEnv(env)
     }
-}
 
-impl std::ops::Deref for SharedEnv {
-    type Target = [String];
-
-    fn deref(&self) -> &[String] {
-        &self.0
+    /// The variables, `NAME=value`.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
     }
 }
 
@@ -144,7 +141,7 @@ impl Hash for SharedEnv {
 
 impl Serialize for SharedEnv {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        serializer.collect_seq(self.iter())
     }
 }
 

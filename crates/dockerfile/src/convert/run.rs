@@ -1,11 +1,9 @@
 //! `RUN`: the command line, heredocs included, and its mounts.
 
-use std::rc::Rc;
-
 use super::context::{Context, Fault};
 use super::error::ConvertError;
 use super::op::{
-    Exec, ExecMount, ExecMountKind, FileAction, FileOp, Handed, NetworkMode, OpId, OpKind, Origin, SecretEnv,
+    Exec, ExecMount, ExecMountKind, FileAction, FileOp, Handed, NetworkMode, OpId, OpKind, Origin, SecretEnv, SharedEnv,
 };
 use super::stages::{MountSource, Stages};
 use super::state::State;
@@ -207,9 +205,9 @@ impl Context<'_> {
             agent.dest = format!("/run/buildkit/ssh_agent.{index}");
         }
         let socket = mounts.agents.first().filter(|_| state.env.get("SSH_AUTH_SOCK").is_none());
-        let extra: Vec<String> = socket.map(|agent| format!("SSH_AUTH_SOCK={}", agent.dest)).into_iter().collect();
+        let extra = socket.map(|agent| format!("SSH_AUTH_SOCK={}", agent.dest));
         self.budget.spend_output(args.iter().map(String::len).sum::<usize>() + state.cwd.len())?;
-        let env = self.environment(state, &extra)?;
+        let env = self.environment(state, extra)?;
         mounts.mounts.append(&mut mounts.secrets);
         mounts.mounts.append(&mut mounts.agents);
         Ok(Exec {
@@ -231,15 +229,15 @@ impl Context<'_> {
     }
 
     /// The stage's environment; made once for all processes between two changes to it.
-    fn environment(&mut self, state: &State<'_>, extra: &[String]) -> Result<super::op::SharedEnv, ConvertError> {
+    fn environment(&mut self, state: &State<'_>, extra: Option<String>) -> Result<SharedEnv, ConvertError> {
         match &self.last_env {
-            Some((made_of, made)) if extra.is_empty() && Rc::ptr_eq(made_of, &state.env) => return Ok(made.clone()),
+            Some((version, made)) if extra.is_none() && *version == state.env_version => return Ok(made.clone()),
             _ => {}
         }
+        let alone = extra.is_none();
         let made = self.graph.share_env(&state.env, extra, &mut self.budget)?;
-        if extra.is_empty() {
-            // Holding on to the map makes the stage copy it before it changes, so identity means equality.
-            self.last_env = Some((Rc::clone(&state.env), made.clone()));
+        if alone {
+            self.last_env = Some((state.env_version, made.clone()));
         }
         Ok(made)
     }

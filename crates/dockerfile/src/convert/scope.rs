@@ -1,13 +1,17 @@
 //! The global scope: predefined platform arguments, then the `ARG`s before the first `FROM`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ast::Instruction;
 use crate::env::{Env, Variables};
 use crate::expand::{ExpandError, Lexer};
-use crate::instruction::{Command, CommandKind};
+use crate::instruction::{Command, CommandKind, Stage};
 use crate::limits::Budget;
 use crate::platform::Platform;
+use crate::rules::{Lints, undefined_arg_in_from};
+
+/// So many names are offered to the search for one that was misspelt.
+const NAMES_MAX: usize = 256;
 
 /// Build arguments by name.
 pub(super) type BuildArgs = BTreeMap<String, String>;
@@ -37,7 +41,7 @@ pub(super) struct Scope {
     /// The variables that have a value.
     pub(super) values: Env,
     /// The names the file declares, with or without a value.
-    pub(super) declared: Vec<String>,
+    pub(super) declared: BTreeSet<String>,
 }
 
 /// Adds the `ARG`s before the first `FROM`: a build argument wins over the default, which may use what came before.
@@ -48,11 +52,11 @@ pub(super) fn with_meta_args<'d>(
     lexer: Lexer,
     budget: &mut Budget,
 ) -> Result<Scope, (ExpandError, &'d Instruction<'d>)> {
-    let mut scope = Scope { values: predefined.clone(), declared: Vec::new() };
+    let mut scope = Scope { values: predefined.clone(), declared: BTreeSet::new() };
     for command in meta_args {
         let CommandKind::Arg(declarations) = &command.kind else { continue };
         for declaration in declarations {
-            scope.declared.push(declaration.key.to_owned());
+            scope.declared.insert(declaration.key.to_owned());
             let given = args.get(declaration.key).cloned();
             let value = match (given, declaration.value) {
                 (Some(given), _) => Some(given),
@@ -71,9 +75,15 @@ pub(super) fn with_meta_args<'d>(
 }
 
 impl Scope {
-    /// Every name a `FROM` may use.
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.values.iter().map(|(name, _)| name).chain(self.declared.iter().map(String::as_str)).collect()
+    /// Reports variables of a `FROM` that nothing declares.
+    pub(super) fn report_undeclared(&self, stage: &Stage<'_>, unmatched: &[String], lints: &mut Lints) {
+        let is_declared = |name: &str| self.get(name).is_some() || self.declared.contains(name);
+        let undeclared: Vec<String> = unmatched.iter().filter(|name| !is_declared(name)).cloned().collect();
+        let names = || {
+            let values = self.values.iter().map(|(name, _)| name);
+            values.chain(self.declared.iter().map(String::as_str)).take(NAMES_MAX).collect()
+        };
+        undefined_arg_in_from::report(stage, &undeclared, names, lints);
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::context::{Context, Fault};
 use super::error::ConvertError;
 use super::op::{OpId, Source};
-use super::state::State;
+use super::state::{History, State};
 use crate::ast::Instruction;
 use crate::env::NoVariables;
 use crate::goformat::to_lower;
@@ -37,8 +37,14 @@ pub(super) struct Node<'d> {
     pub(super) platform: Option<Platform>,
     /// Where to point when its image is wrong.
     pub(super) at: Option<&'d Instruction<'d>>,
-    /// Its state when all its instructions are done.
+    /// Its files when all its instructions are done; the inner `None` is an empty tree.
+    pub(super) files: Option<Option<OpId>>,
+    /// Its entries of the history, likewise.
+    pub(super) history: Vec<History>,
+    /// The rest of its state, for the stages that start from it.
     pub(super) state: Option<State<'d>>,
+    /// How many stages, or the result, are still to be made from `state`.
+    pub(super) users: usize,
     /// Its triggers were looked for.
     pub(super) triggered: bool,
 }
@@ -184,7 +190,24 @@ impl<'d> Stages<'d> {
         seen
     }
 
-    /// Gives a step to a node.
+    /// Counts who will start from each node, so that the last one can have its state without a copy.
+    pub(super) fn count_users(&mut self, target: usize, reachable: &[bool]) {
+        for index in (0..self.nodes.len()).filter(|index| reachable.get(*index) == Some(&true)) {
+            if let Some(base) = self.nodes[index].base {
+                self.nodes[base].users += 1;
+            }
+        }
+        self.nodes[target].users += 1;
+    }
+
+    /// The state of a finished node: the thing itself for its last user, a copy for the others.
+    pub(super) fn take_state(&mut self, index: usize) -> Option<State<'d>> {
+        let node = &mut self.nodes[index];
+        node.users = node.users.saturating_sub(1);
+        if node.users == 0 { node.state.take() } else { node.state.clone() }
+    }
+
+    /// Notes what a step takes files from, as needs of its node; whether there were any.
     pub(super) fn push_needs(&mut self, index: usize, step: &Step<'d>) -> bool {
         let mounted = step.mounts.iter().filter_map(|source| match source {
             MountSource::Node(node) => Some(*node),
@@ -197,8 +220,8 @@ impl<'d> Stages<'d> {
 
     /// The files a `COPY --from=` of stage `index` copies.
     pub(super) fn copied(&self, from: usize, name: &str, index: usize) -> Result<Option<OpId>, ConvertError> {
-        match &self.nodes[from].state {
-            Some(state) => Ok(state.root),
+        match self.nodes[from].files {
+            Some(files) => Ok(files),
             None => {
                 let stage = self.nodes[index].name.clone();
                 Err(ConvertError::CopyFromLater { from: name.to_owned(), stage })
@@ -209,8 +232,8 @@ impl<'d> Stages<'d> {
     /// The files a mount shows.
     pub(super) fn mounted(&self, source: MountSource, mount: &Mount) -> Result<Option<OpId>, ConvertError> {
         let MountSource::Node(index) = source else { return Ok(None) };
-        match &self.nodes[index].state {
-            Some(state) => Ok(state.root),
+        match self.nodes[index].files {
+            Some(files) => Ok(files),
             None => Err(ConvertError::MountFromLater { from: mount.from.clone(), target: mount.target.clone() }),
         }
     }
@@ -229,7 +252,10 @@ impl<'d> Node<'d> {
             steps: Vec::new(),
             platform: None,
             at,
+            files: None,
+            history: Vec::new(),
             state: None,
+            users: 0,
             triggered: true,
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct State<'d> {
     pub(super) root: Option<OpId>,
     /// What processes see: `ENV` and `ARG`, the last one set at the end.
     pub(super) env: Rc<Env>,
+    /// Changes whenever `env` does.
+    pub(super) env_version: u64,
     /// What the image will hold: `ENV` in the order it was first set.
     pub(super) image_env: Rc<Env>,
     /// The rest of the config; its `env` is not kept up to date.
@@ -38,7 +40,7 @@ pub(super) struct State<'d> {
     pub(super) cwd: String,
     /// From `MAINTAINER`.
     pub(super) author: String,
-    /// Entries of this stage alone.
+    /// Entries of this stage alone; taken out when it is finished.
     pub(super) history: Vec<History>,
     /// Every `ARG` of the stage, with its value, or nothing.
     pub(super) build_args: Rc<Env>,
@@ -62,6 +64,7 @@ impl<'d> State<'d> {
         State {
             root,
             env: Rc::default(),
+            env_version: 0,
             image_env: Rc::new(image_env),
             config: Rc::new(config),
             cwd: "/".to_owned(),
@@ -77,10 +80,8 @@ impl<'d> State<'d> {
         }
     }
 
-    /// A stage that starts from another one.
-    pub(super) fn from_stage(base: &State<'d>) -> Self {
-        let mut state = base.clone();
-        state.history.clear();
+    /// A stage that starts from another one, whose history was taken out.
+    pub(super) fn from_stage(mut state: State<'d>) -> Self {
         if !state.config.on_build.is_empty() {
             Rc::make_mut(&mut state.config).on_build.clear();
         }
@@ -89,8 +90,9 @@ impl<'d> State<'d> {
     }
 
     /// Takes over what the config says of environment, directory and user.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, version: u64) {
         use crate::env::Variables as _;
+        self.env_version = version;
         if self.image_env.get("PATH").is_none() && !self.platform.is_windows() {
             Rc::make_mut(&mut self.image_env).set("PATH", DEFAULT_PATH);
         }
