@@ -6,29 +6,30 @@
 
 use std::borrow::Cow;
 
-use crate::lines::{LogicalLine, is_latin1_space};
+use crate::lines::{LogicalLine, RawBytes, is_latin1_space};
 use crate::span::Text;
 
 /// The flags of `line[start..end]`, and the offset where the arguments begin.
 ///
 /// The offset may lie inside a character, when a flag ended at one of its bytes.
 pub(crate) fn take<'a>(line: &LogicalLine<'a>, start: usize, end: usize, escape: char) -> (Vec<Text<'a>>, usize) {
-    let bytes = &line.text.as_bytes()[..end];
+    let raw = line.raw();
+    let bytes = &raw.bytes[..raw.raw_offset(end)];
     let mut flags = Vec::new();
-    let mut at = start;
+    let mut at = raw.raw_offset(start);
     loop {
-        while at < end && is_latin1_space(bytes[at]) {
+        while at < bytes.len() && is_latin1_space(bytes[at]) {
             at += 1;
         }
         if !bytes[at..].starts_with(b"--") {
-            return (flags, at);
+            return (flags, raw.text_offset(at));
         }
         let word = Word::read(bytes, at, escape);
         at = word.end;
         if word.is(bytes, b"--") {
-            return (flags, at);
+            return (flags, raw.text_offset(at));
         }
-        flags.push(word.text(line));
+        flags.push(word.text(line, &raw));
     }
 }
 
@@ -77,10 +78,11 @@ impl Word {
         self.value.as_ref().map_or(&bytes[self.start..self.end], |value| value.as_bytes()) == word
     }
 
-    fn text<'a>(self, line: &LogicalLine<'a>) -> Text<'a> {
+    fn text<'a>(self, line: &LogicalLine<'a>, raw: &RawBytes<'_>) -> Text<'a> {
+        let (start, end) = (raw.text_offset(self.start), raw.text_offset(self.end));
         match self.value {
-            None => line.part(self.start, self.end),
-            Some(value) => Text { value: Cow::Owned(value), span: line.broken_part(self.start, self.end).span },
+            None => line.part(start, end),
+            Some(value) => Text { value: Cow::Owned(value), span: line.broken_part(start, end).span },
         }
     }
 }
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     fn split(line: &str) -> (Vec<String>, usize) {
-        let line = LogicalLine::new(line, 0, line.len());
+        let line = LogicalLine::new(line, 0, line.len(), &[]);
         let (flags, at) = take(&line, 0, line.text.len(), '\\');
         (flags.into_iter().map(|flag| flag.value.into_owned()).collect(), at)
     }

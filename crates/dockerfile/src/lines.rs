@@ -16,7 +16,7 @@ pub(crate) const MAX_LINE_BYTES: usize = 65_535;
 #[derive(Clone, Debug)]
 pub(crate) struct Lines<'a> {
     text: &'a str,
-    replaced: &'a [Replaced],
+    pub(crate) replaced: &'a [Replaced],
     at: usize,
     /// Number of lines read.
     pub(crate) line: u32,
@@ -104,19 +104,57 @@ pub(crate) struct LogicalLine<'a> {
     pub(crate) source: &'a str,
     pub(crate) text: Cow<'a, str>,
     pub(crate) pieces: Pieces,
+    /// The bytes of the source that were not UTF-8.
+    pub(crate) replaced: &'a [Replaced],
+}
+
+/// The bytes of a line as they were before decoding.
+pub(crate) struct RawBytes<'l> {
+    pub(crate) bytes: Cow<'l, [u8]>,
+    /// For each byte its offset in the text, and the text's length; empty when the bytes are the text's.
+    offsets: Vec<usize>,
+}
+
+impl RawBytes<'_> {
+    pub(crate) fn text_offset(&self, raw: usize) -> usize {
+        self.offsets.get(raw).copied().unwrap_or(raw)
+    }
+
+    pub(crate) fn raw_offset(&self, text: usize) -> usize {
+        if self.offsets.is_empty() { text } else { self.offsets.partition_point(|&offset| offset < text) }
+    }
 }
 
 impl<'a> LogicalLine<'a> {
     /// Begins with the source text at `start..start + len`.
-    pub(crate) fn new(source: &'a str, start: usize, len: usize) -> Self {
+    pub(crate) fn new(source: &'a str, start: usize, len: usize, replaced: &'a [Replaced]) -> Self {
         let pieces = Pieces { start: to_u32(start), rest: Vec::new() };
-        Self { source, text: Cow::Borrowed(&source[start..start + len]), pieces }
+        Self { source, text: Cow::Borrowed(&source[start..start + len]), pieces, replaced }
+    }
+
+    /// What BuildKit's byte-wise scans see.
+    pub(crate) fn raw(&self) -> RawBytes<'_> {
+        if self.replaced.is_empty() || !self.text.contains(char::REPLACEMENT_CHARACTER) {
+            return RawBytes { bytes: Cow::Borrowed(self.text.as_bytes()), offsets: Vec::new() };
+        }
+        let mut bytes = Vec::with_capacity(self.text.len());
+        let mut offsets = Vec::with_capacity(self.text.len() + 1);
+        for (at, ch) in self.text.char_indices() {
+            let source = self.pieces.source_offset(at);
+            match self.replaced.binary_search_by_key(&source, |one| one.offset) {
+                Ok(index) => bytes.push(self.replaced[index].byte),
+                Err(_) => bytes.extend_from_slice(&self.text.as_bytes()[at..at + ch.len_utf8()]),
+            }
+            offsets.extend(at..at + bytes.len() - offsets.len());
+        }
+        offsets.push(self.text.len());
+        RawBytes { bytes: Cow::Owned(bytes), offsets }
     }
 
     /// Joins the source text at `start..start + len`.
     pub(crate) fn push(&mut self, start: usize, len: usize) {
         if self.text.is_empty() {
-            *self = Self::new(self.source, start, len);
+            *self = Self::new(self.source, start, len, self.replaced);
         } else if len > 0 {
             self.pieces.rest.push((to_u32(self.text.len()), to_u32(start)));
             self.text.to_mut().push_str(&self.source[start..start + len]);
@@ -234,7 +272,7 @@ mod tests {
     #[test]
     fn parts_of_joined_lines_know_their_place() {
         let source = "ENV A=b \\\n  C=d";
-        let mut line = LogicalLine::new(source, 0, 8);
+        let mut line = LogicalLine::new(source, 0, 8, &[]);
         line.push(10, 5);
         assert_eq!(line.text, "ENV A=b   C=d");
         let part = line.part(10, 13);

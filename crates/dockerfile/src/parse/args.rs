@@ -51,7 +51,7 @@ fn read_broken<'a>(
     escape: char,
 ) -> Result<Args<'a>> {
     let Text { value, span } = line.broken_part(rest.start, rest.end);
-    let line = LogicalLine::new(&value, 0, value.len());
+    let line = LogicalLine::new(&value, 0, value.len(), &[]);
     let read = read(kind, &line, 0..value.len(), escape).map_err(|mut found| {
         found.span = span;
         found.labels.clear();
@@ -145,10 +145,12 @@ impl<'a> Shape<'_, 'a> {
 
     /// A first word, then JSON or text. Blanks are found by bytes, as in BuildKit.
     fn healthcheck(&self) -> Result<Args<'a>> {
-        let bytes = &self.line.text.as_bytes()[..self.end];
+        let raw = self.line.raw();
+        let bytes = &raw.bytes[..raw.raw_offset(self.end)];
         let find = |from: usize, space: bool| {
+            let from = raw.raw_offset(from);
             let found = bytes[from..].iter().position(|&byte| lines::is_latin1_space(byte) == space);
-            found.map_or(self.end, |at| from + at)
+            found.map_or(self.end, |at| raw.text_offset(from + at))
         };
         let word_end = find(self.start, true);
         if word_end == self.start {

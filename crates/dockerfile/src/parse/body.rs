@@ -21,7 +21,7 @@ impl<'a> Parser<'a> {
             Ok(found) => found,
             Err(error) => {
                 let span = instruction.head_span();
-                let found = Diagnostic::new(Code::InvalidHeredocName, span, "the name of a heredoc cannot be read");
+                let found = Diagnostic::new(Code::UnterminatedHeredoc, span, "the name of a heredoc cannot be read");
                 self.report(found.buildkit(error.to_string()));
                 instruction.faulty = true;
                 return;

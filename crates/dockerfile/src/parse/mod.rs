@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
     fn join(&mut self, start: usize, body: &'a str) -> Joined<'a> {
         let start_line = self.lines.line;
         let mut next = lines::continued(body, self.escape);
-        let line = LogicalLine::new(self.text, start, next.unwrap_or(body).len());
+        let line = LogicalLine::new(self.text, start, next.unwrap_or(body).len(), self.lines.replaced);
         let mut joined = Joined { line, start_line, end: start + body.len(), empty_continuation: None };
         while next.is_some() {
             let Some(line) = self.lines.next() else { break };
