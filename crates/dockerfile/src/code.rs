@@ -468,6 +468,12 @@ codes! {
             bad: "RUN make \\",
             good: "RUN make",
         }
+        BlankBeforeEquals "blank-before-equals" "a blank before the `=`" {
+            what: "`ENV` or `LABEL` has a blank between the name and the `=`.",
+            why: "Without an `=` directly after the name the rest of the line is the value, and the `=` becomes part of it.",
+            bad: "ENV GREETING = hello",
+            good: "ENV GREETING=hello",
+        }
         TrailingComment "trailing-comment" "a comment after the arguments" {
             what: "A `#` stands after the arguments of an instruction.",
             why: "A `#` starts a comment only at the start of a line; here it is part of the value.",

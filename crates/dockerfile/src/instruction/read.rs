@@ -327,6 +327,11 @@ fn not_an_instruction(word: &str) -> Option<&'static str> {
     if word.starts_with("<<<<<<<") || word.starts_with("=======") || word.starts_with(">>>>>>>") {
         return Some("resolve the merge conflict");
     }
+    if matches!(word, "EOF" | "EOT" | "END") {
+        return Some(
+            "this looks like the end of a heredoc that was not recognised: write it as `<<NAME`, outside quotes",
+        );
+    }
     if matches!(word, ">>>" | "..." | "$" | "%") {
         return Some("remove the prompt; a command to run is written `RUN command`");
     }

@@ -218,6 +218,7 @@ impl<'a> Parser<'a> {
                 self.directives.push(Directive { name, value, span, line: self.lines.line });
             }
             Found::Duplicate(name) => {
+                self.comments.pop();
                 let span = Span::new(to_u32(start), to_u32(start + line.len()));
                 let message = format!("only one `{}` directive can be used", name.name());
                 self.report(

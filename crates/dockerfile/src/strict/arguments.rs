@@ -24,6 +24,7 @@ pub(super) fn check(instruction: &Instruction<'_>, diagnostics: &mut Vec<Diagnos
         _ => {}
     }
     diagnostics.extend(trailing_comment(instruction, kind));
+    diagnostics.extend(blank_before_equals(instruction, kind));
 }
 
 fn keyword(word: &Text<'_>, kind: Keyword) -> Option<Diagnostic> {
@@ -216,6 +217,23 @@ fn trailing_comment(instruction: &Instruction<'_>, kind: Keyword) -> Option<Diag
             .help("a `#` starts a comment only at the start of a line: move the comment to its own line")
             .fix(span, ""),
     )
+}
+
+/// `ENV A = b` sets `A` to `= b`.
+fn blank_before_equals(instruction: &Instruction<'_>, kind: Keyword) -> Option<Diagnostic> {
+    let [key, value, _] = instruction.args.as_slice() else { return None };
+    let rest = value.value.strip_prefix('=')?.trim_start();
+    if !matches!(kind, Keyword::Env | Keyword::Label) || !is_legacy(instruction) {
+        return None;
+    }
+    let message = format!("the `=` is part of the value of `{}`", key.value);
+    let found = Diagnostic::new(Code::BlankBeforeEquals, value.slice_span(0..1), message)
+        .help("write `name=value` without blanks around the `=`");
+    if rest.contains(|ch: char| ch.is_whitespace()) || !value.is_verbatim() {
+        return Some(found);
+    }
+    let blanks = Span::new(key.span.end, value.slice_span(0..value.value.len() - rest.len()).end);
+    Some(found.fix(blanks, "="))
 }
 
 fn is_legacy(instruction: &Instruction<'_>) -> bool {
