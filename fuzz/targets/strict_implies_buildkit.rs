@@ -47,7 +47,8 @@ fn options(mode: Mode, policy: Option<Policy>) -> AnalysisOptions {
 }
 
 fn policy() -> Policy {
-    Policy { bases: BASES.iter().map(|&base| base.to_owned()).collect(), ..Policy::default() }
+    let allowed_bases = BASES.map(|base| Reference::parse(base).expect("a reference")).into();
+    Policy { allowed_bases, ..Policy::default() }
 }
 
 fn json(conversion: &Conversion) -> String {
