@@ -262,7 +262,6 @@ impl<'t> Demand<'t> {
     }
 
     /// Link count, directory plan and blocks of a node.
-    #[expect(clippy::type_complexity, reason = "three parts of one inode, named where they are taken")]
     fn body(
         &self,
         id: Option<NodeId>,

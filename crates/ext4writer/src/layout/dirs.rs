@@ -119,12 +119,15 @@ impl<'t> Indexed<'t> {
 mod tests {
     use super::*;
 
+    fn plan_of(names: &[Vec<u8>]) -> DirectoryPlan<'_> {
+        plan(names.iter().map(|name| (name.as_slice(), None)), [1; 16]).unwrap()
+    }
+
     #[test]
     fn linear_until_the_block_is_full() {
         // 13 entries of 264 bytes and one that fills what is left to the byte, then one byte more than a word.
         let mut names: Vec<Vec<u8>> = (0..15).map(|i| vec![b'a' + i; 255]).collect();
         names.push(vec![b'z'; CAPACITY - DOTS_LEN - 15 * 264 - 8]);
-        let plan_of = |names: &[Vec<u8>]| plan(names.iter().map(|n| (n.as_slice(), None)), [1; 16]).unwrap();
         assert!(matches!(plan_of(&names), DirectoryPlan::Linear { blocks: 1 }));
         names.last_mut().unwrap().push(b'z');
         assert!(matches!(plan_of(&names), DirectoryPlan::Indexed(_)));
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn every_entry_is_in_one_leaf_and_hashes_ascend() {
         let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("file-{i}").into_bytes()).collect();
-        let Some(DirectoryPlan::Indexed(indexed)) = plan(names.iter().map(|n| (n.as_slice(), None)), [3; 16]) else {
+        let DirectoryPlan::Indexed(indexed) = plan_of(&names) else {
             panic!("20,000 entries need an index");
         };
         let leaves: Vec<_> = (0..indexed.leaf_count()).map(|leaf| indexed.leaf(leaf)).collect();
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn two_levels_begin_where_the_root_is_full() {
         let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("{i:0255}").into_bytes()).collect();
-        let Some(DirectoryPlan::Indexed(indexed)) = plan(names.iter().map(|n| (n.as_slice(), None)), [3; 16]) else {
+        let DirectoryPlan::Indexed(indexed) = plan_of(&names) else {
             panic!("20,000 entries need an index");
         };
         // 12 names of 255 bytes fill a leaf to four fifths: 1,667 leaves, 4 index blocks.

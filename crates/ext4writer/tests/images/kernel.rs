@@ -1,0 +1,198 @@
+//! The kernel mounts the images: it is the judge of everything, attributes and access control lists included. Needs root.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fstree::{Kind, NodeId, Tree, walk};
+
+use crate::support::{Image, bytes_of, fsck, image, sized, skip};
+use crate::trees::{self, Builder, metadata};
+
+/// A mounted image.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// `None`, after it was said, where mounting is not possible.
+    fn new(image: &Image, how: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("mounting an image needs root");
+            return None;
+        }
+        let at = image.directory.path().join("mount");
+        fs::create_dir_all(&at).unwrap();
+        fs::set_permissions(image.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new("mount").args(["-t", "ext4", "-o", how]).args([&image.path, &at]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() && said.contains("loop device") {
+            skip(&format!("mounting an image needs loop devices: {said}"));
+            return None;
+        }
+        assert!(output.status.success(), "mount: {said}");
+        Some(Self(at))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount failed");
+    }
+}
+
+/// What the kernel finds is the tree, all of it.
+fn compare(tree: &Tree, root: &Path) {
+    let mut inodes: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let done: Result<(), ()> = walk(tree, |visit| {
+        let path = root.join(OsStr::from_bytes(visit.path));
+        let found = fs::symlink_metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let expected = &visit.node.metadata;
+        let shown = visit.path.escape_ascii();
+        assert_eq!(found.mode() & 0o7777, u32::from(expected.mode), "{shown}");
+        assert_eq!((found.uid(), found.gid()), (expected.uid, expected.gid), "{shown}");
+        let time = (found.mtime(), found.mtime_nsec());
+        assert_eq!(time, (expected.mtime.seconds, i64::from(expected.mtime.nanoseconds)), "{shown}");
+        if !visit.node.is_directory() {
+            assert_eq!(found.nlink(), u64::from(tree.names(visit.id)), "{shown}");
+            assert_eq!(*inodes.entry(visit.id).or_insert(found.ino()), found.ino(), "{shown}: not a hard link");
+        }
+        compare_kind(tree, visit.id, &path);
+        assert_eq!(
+            xattrs_of(&path),
+            expected.xattrs.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(),
+            "{shown}"
+        );
+        Ok(())
+    });
+    done.unwrap();
+}
+
+fn compare_kind(tree: &Tree, id: NodeId, path: &Path) {
+    let found = fs::symlink_metadata(path).unwrap();
+    let file_type = found.file_type();
+    let number = |number: fstree::DeviceNumber| rustix::fs::makedev(number.major(), number.minor());
+    match &tree.node(id).kind {
+        Kind::Directory(entries) => {
+            let added = usize::from(id == Tree::ROOT && !entries.contains_key(b"lost+found".as_slice()));
+            assert_eq!(fs::read_dir(path).unwrap().count(), entries.len() + added);
+            let subdirectories = entries.values().filter(|&&id| tree.node(id).is_directory()).count() + added;
+            let links = if subdirectories + 2 > 65_000 { 1 } else { subdirectories + 2 };
+            assert_eq!(found.nlink(), u64::try_from(links).unwrap(), "{}", path.display());
+        }
+        Kind::File(content) => {
+            assert_eq!(found.len(), content.size_bytes());
+            if content.size_bytes() < 64 << 20 {
+                assert!(fs::read(path).unwrap() == bytes_of(tree, content), "{}: other bytes", path.display());
+            }
+        }
+        Kind::Symlink(target) => assert_eq!(fs::read_link(path).unwrap().as_os_str().as_bytes(), &**target),
+        Kind::CharDevice(device) => assert_eq!((file_type.is_char_device(), found.rdev()), (true, number(*device))),
+        Kind::BlockDevice(device) => assert_eq!((file_type.is_block_device(), found.rdev()), (true, number(*device))),
+        Kind::Fifo => assert!(file_type.is_fifo()),
+        Kind::Socket => assert!(file_type.is_socket()),
+    }
+}
+
+fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut names = vec![0; 64 << 10];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    let names = names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let value = |name: &[u8]| {
+        let mut value = vec![0; 64 << 10];
+        let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+        value[..len].to_vec()
+    };
+    names.map(|name| (name.to_vec(), value(name))).collect()
+}
+
+#[test]
+fn the_kernel_reads_every_class() {
+    let mut builder = trees::everything();
+    trees::times(&mut builder);
+    let image = image(&builder.tree, &sized(128 << 20));
+    let Some(mount) = Mount::new(&image, "loop,ro") else { return };
+    compare(&builder.tree, &mount.0);
+}
+
+#[test]
+fn the_kernel_reads_large_directories() {
+    let mut builder = Builder::new();
+    let many = builder.directory(Tree::ROOT, "many");
+    for i in 0..70_000 {
+        builder.directory(many, format!("subdirectory-{i}"));
+    }
+    let long = builder.directory(Tree::ROOT, "long");
+    for i in 0..7_000 {
+        // Characters beyond ASCII: the hash takes them as signed.
+        builder.add(long, [format!("{i:0250}").as_bytes(), b"\xC3\xA9"].concat(), metadata(0o600), Kind::Fifo);
+    }
+    let image = image(&builder.tree, &sized(1 << 30));
+    let Some(mount) = Mount::new(&image, "loop,ro") else { return };
+    compare(&builder.tree, &mount.0);
+}
+
+#[test]
+fn a_list_lets_its_user_read_and_nobody_else() {
+    let mut builder = Builder::new();
+    trees::acls(&mut builder);
+    builder.tree.metadata_mut(Tree::ROOT).mode = 0o755;
+    let image = image(&builder.tree, &sized(16 << 20));
+    let Some(mount) = Mount::new(&image, "loop,ro") else { return };
+    let read_as = |id| {
+        let path = mount.0.join("acls/file");
+        Command::new("cat").arg(path).uid(id).gid(id).current_dir("/").output().unwrap().status.success()
+    };
+    assert!(read_as(1000), "the list names user 1000");
+    assert!(!read_as(1001), "user 1001 is one of the others");
+}
+
+#[test]
+fn the_kernel_writes_and_the_image_stays_clean() {
+    // 1 MiB has no journal, 3 groups and a bit have a short last group.
+    for size in [1 << 20, 64 << 20, (400 << 20) + 8192] {
+        let mut builder = Builder::new();
+        trees::names(&mut builder);
+        let d = builder.directory(Tree::ROOT, "d");
+        if size > 1 << 20 {
+            for i in 0..2_000 {
+                builder.file(d, format!("file {i}"), 10);
+            }
+        }
+        let image = image(&builder.tree, &sized(size));
+        let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+        for i in 0..20 {
+            fs::write(mount.0.join(format!("d/new {i}")), vec![b'x'; 3000]).unwrap();
+        }
+        fs::create_dir(mount.0.join("d/directory")).unwrap();
+        for i in (0..2_000).step_by(3).filter(|_| size > 1 << 20) {
+            fs::remove_file(mount.0.join(format!("d/file {i}"))).unwrap();
+        }
+        // Until it is full, and then some space again.
+        if size == 64 << 20 {
+            let full = fs::write(mount.0.join("full"), vec![b'y'; 64 << 20]).unwrap_err();
+            assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+            fs::remove_file(mount.0.join("full")).unwrap();
+        }
+        drop(mount);
+        fsck("-fn", &image.path);
+    }
+}
+
+#[test]
+fn images_grow() {
+    let mut builder = Builder::new();
+    trees::sizes(&mut builder);
+    for (from, to) in [(20 << 20, 300 << 20), (200 << 20, 3_u64 << 30), ((400 << 20) + 4096, 5 << 30)] {
+        let image = image(&builder.tree, &sized(from));
+        fs::File::options().write(true).open(&image.path).unwrap().set_len(to).unwrap();
+        let output = Command::new("resize2fs").arg(&image.path).output().expect("resize2fs of e2fsprogs is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fsck("-fn", &image.path);
+        crate::support::read_back(&builder.tree, &image.path);
+    }
+}

@@ -1,0 +1,11 @@
+//! Images made from trees, judged by e2fsck, by an independent reader and by the kernel.
+#![cfg(test)]
+
+mod classes;
+mod faults;
+mod kernel;
+mod properties;
+mod sizes;
+mod support;
+mod threads;
+mod trees;
