@@ -1,5 +1,9 @@
 //! What the whole-system tests share: the binary under test, a base image, mounts, and a listing of a tree.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test helper fails its test and talks to whoever runs it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test helper fails its test and talks to whoever runs it"
+)]
 
 mod listing;
 
@@ -101,7 +105,10 @@ pub fn base_image() -> &'static str {
             let tar = cache().join("base.tar");
             let suite = ["--quiet", "--variant=minbase", "--format=tar", "bookworm"];
             run(Command::new("mmdebstrap").args(suite).arg(&tar));
-            run(Command::new(drydock()).args(["image", "import"]).arg(&tar).arg(format!("oci:{}:debian", dir.display())));
+            run(Command::new(drydock())
+                .args(["image", "import"])
+                .arg(&tar)
+                .arg(format!("oci:{}:debian", dir.display())));
             fs::remove_file(tar).unwrap();
         }
         format!("oci:{}:debian", dir.display())
@@ -132,7 +139,14 @@ pub fn run(command: &mut Command) -> Output {
 pub fn sha256(path: &Path) -> String {
     use sha2::Digest;
     let mut hash = sha2::Sha256::new();
-    std::io::copy(&mut fs::File::open(path).unwrap(), &mut hash).unwrap();
+    let mut file = fs::File::open(path).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).unwrap() {
+            0 => break,
+            len => hash.update(&buffer[..len]),
+        }
+    }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -34,7 +34,8 @@ impl Case {
 
     /// Nothing but the Dockerfile is left: no output, no scratch, no mount, no container, no process.
     fn assert_clean(&self, marker: &str) {
-        let left: BTreeSet<_> = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: BTreeSet<_> =
+            fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, BTreeSet::from(["Dockerfile".into()]), "only the Dockerfile stays");
         let state = cache().join("failing-state");
         assert!(is_empty(&state.join("scratch")), "no scratch folder stays");
@@ -42,7 +43,10 @@ impl Case {
         assert!(!mounts.contains(state.to_str().unwrap()), "no mount stays");
         assert_eq!(processes_with(marker), Vec::<String>::new(), "no process stays");
         let groups = Path::new("/sys/fs/cgroup/pids/drydock");
-        assert!(!groups.exists() || fs::read_dir(groups).unwrap().all(|entry| !entry.unwrap().path().is_dir()), "no cgroup stays");
+        assert!(
+            !groups.exists() || fs::read_dir(groups).unwrap().all(|entry| !entry.unwrap().path().is_dir()),
+            "no cgroup stays"
+        );
     }
 }
 

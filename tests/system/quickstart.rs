@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use drydock_tests::{Mounted, base_image, cache, differences, drydock, fsck, list, privileged, run, sha256, shared, workspace};
+use drydock_tests::{
+    Mounted, base_image, cache, differences, drydock, fsck, list, privileged, run, sha256, shared, workspace,
+};
 
 const TOOLS: [&str; 4] = ["mmdebstrap", "runc", "e2fsck", "umoci"];
 const SIZE: u64 = 1 << 30;
@@ -41,7 +43,9 @@ fn the_log_is_the_one_of_the_specification() {
     }
     let log = &built().log;
     let lines: Vec<&str> = log.lines().collect();
-    let position = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no '{start}' in\n{log}"));
+    let position = |start: &str| {
+        lines.iter().position(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no '{start}' in\n{log}"))
+    };
     let from = position("Step 1/2 : FROM nodeops/sandbox:debian");
     assert!(is_id(lines[from + 1].strip_prefix(" ---> ").unwrap()), "{}", lines[from + 1]);
     let run = position("Step 2/2 : RUN apt-get update && apt-get install -y python3 python3-pip");
@@ -92,7 +96,12 @@ fn the_tree_is_what_umoci_makes_of_the_layers() {
     fs::remove_dir_all(&bundle).unwrap();
     assert!(ours.len() > 6_000, "a Debian with Python has more than {} paths", ours.len());
     let differences = differences(&ours, &theirs, |path| path == Path::new("lost+found"));
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences[..differences.len().min(20)].join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..differences.len().min(20)].join("\n")
+    );
 }
 
 #[test]
@@ -142,7 +151,8 @@ fn a_program_that_embeds_it_makes_the_same_image() {
         return;
     }
     let dir = tempfile::tempdir_in(cache()).unwrap();
-    let (dockerfile, ours, theirs) = (dir.path().join("Dockerfile"), dir.path().join("a.ext4"), dir.path().join("b.ext4"));
+    let (dockerfile, ours, theirs) =
+        (dir.path().join("Dockerfile"), dir.path().join("a.ext4"), dir.path().join("b.ext4"));
     fs::write(&dockerfile, "FROM base\nRUN echo embedded >/embedded\n").unwrap();
     let state = dir.path().join("state");
     let mut embed = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -150,7 +160,12 @@ fn a_program_that_embeds_it_makes_the_same_image() {
     embed.args(["base", base_image()]).arg(&state).arg(&ours).current_dir(workspace());
     let said = String::from_utf8(run(&mut embed).stdout).unwrap();
     let mut build = Command::new(drydock());
-    build.arg("build").arg("-f").arg(&dockerfile).args(["--base", &format!("base={}", base_image()), "-o"]).arg(&theirs);
+    build
+        .arg("build")
+        .arg("-f")
+        .arg(&dockerfile)
+        .args(["--base", &format!("base={}", base_image()), "-o"])
+        .arg(&theirs);
     run(build.arg("--state").arg(&state));
     assert_eq!(sha256(&ours), sha256(&theirs));
     assert!(said.contains(&sha256(&ours)), "{said}");

@@ -28,12 +28,18 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = if all_digits { digits.parse::<u64>().ok() } else { None };
     let bytes = number.and_then(|number| number.checked_mul(1 << shift));
-    bytes.ok_or_else(|| format!("'{text}' is not a size; write bytes or a number with KiB, MiB, GiB or TiB, as in 512MiB"))
+    bytes.ok_or_else(|| {
+        format!("'{text}' is not a size; write bytes or a number with KiB, MiB, GiB or TiB, as in 512MiB")
+    })
 }
 
 /// The size of an image: a number of bytes or `auto`.
 pub(crate) fn parse_size(text: &str) -> Result<ImageSize, String> {
-    if text == "auto" { Ok(ImageSize::Auto { headroom_bytes: HEADROOM_BYTES }) } else { parse_bytes(text).map(ImageSize::Exact) }
+    if text == "auto" {
+        Ok(ImageSize::Auto { headroom_bytes: HEADROOM_BYTES })
+    } else {
+        parse_bytes(text).map(ImageSize::Exact)
+    }
 }
 
 /// A number of bytes for people: the largest binary unit that leaves at least one.
@@ -53,7 +59,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("512MiB", 512 << 20), ("1GiB", 1 << 30), ("2g", 2 << 30), ("7B", 7)] {
+        for (text, bytes) in
+            [("0", 0), ("4096", 4096), ("512MiB", 512 << 20), ("1GiB", 1 << 30), ("2g", 2 << 30), ("7B", 7)]
+        {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         for text in ["", "MiB", "-1", "1.5GiB", "1 GiB", "1XB", "99999999999999999999", "99999999999TiB", "+1"] {

@@ -6,8 +6,8 @@ use std::path::Path;
 use buildengine::Cancel;
 use ext4writer::{ImageSize, Report};
 use fstree::{Kind, Timestamp, Tree};
-use sha2::{Digest as _, Sha256};
 use ocilayers::{Digest, Image, ImageRef, Limits, Store};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 

@@ -82,7 +82,8 @@ impl<'a> Request<'a> {
         let policy = Policy { allowed_bases, ..Policy::default() };
         let build_args = self.build_args.iter().cloned().collect();
         let convert = ConvertOptions { build_args, limits: policy.limits, ..ConvertOptions::default() };
-        let options = AnalysisOptions { policy: Some(policy), base_config: base, convert, ..AnalysisOptions::default() };
+        let options =
+            AnalysisOptions { policy: Some(policy), base_config: base, convert, ..AnalysisOptions::default() };
         let analysis = analyze(source, &options);
         if analysis.accepted() { Ok(analysis) } else { Err(Error::Refused { diagnostics: analysis.diagnostics }) }
     }

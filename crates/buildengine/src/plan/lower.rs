@@ -51,7 +51,9 @@ fn is_root(ops: &[Op], op: &Op) -> bool {
 
 fn change(op: &Op, action: &FileAction) -> Result<Action, Error> {
     match action {
-        FileAction::Mkdir { mkdir, owner, .. } => Ok(Action::MakeDirectory { path: mkdir.clone(), user: owner.clone() }),
+        FileAction::Mkdir { mkdir, owner, .. } => {
+            Ok(Action::MakeDirectory { path: mkdir.clone(), user: owner.clone() })
+        }
         FileAction::Copy(_) | FileAction::Mkfile { .. } => {
             Err(unsupported(op, "there is no build context to copy from; write the file with RUN <<EOF"))
         }
@@ -131,7 +133,9 @@ fn inline_file(op: &Op, mount: &ExecMount, ops: &[Op]) -> Result<InlineFile, Err
     });
     match made {
         Some((data, mode)) => Ok(InlineFile { path: mount.dest.clone(), content: data.clone(), mode }),
-        None => Err(unsupported(op, "there is no build context and no other stage to mount; use a cache or tmpfs mount")),
+        None => {
+            Err(unsupported(op, "there is no build context and no other stage to mount; use a cache or tmpfs mount"))
+        }
     }
 }
 

@@ -201,7 +201,14 @@ mod tests {
         let linux = spec.linux().as_ref().unwrap();
         assert_eq!(linux.resources().as_ref().unwrap().pids().as_ref().unwrap().limit(), 4_096);
         assert!(linux.seccomp().is_some());
-        assert!(linux.namespaces().as_ref().unwrap().iter().any(|n| n.typ() == oci_spec::runtime::LinuxNamespaceType::Network));
+        assert!(
+            linux
+                .namespaces()
+                .as_ref()
+                .unwrap()
+                .iter()
+                .any(|n| n.typ() == oci_spec::runtime::LinuxNamespaceType::Network)
+        );
     }
 
     #[test]

@@ -68,7 +68,10 @@ fn base(text: &str) -> anyhow::Result<Base> {
 /// `NAME=VALUE` of build arguments.
 pub(crate) fn build_args(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     let split = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    texts.iter().map(|text| split(text).with_context(|| format!("a build argument is NAME=VALUE; '{text}' is none"))).collect()
+    texts
+        .iter()
+        .map(|text| split(text).with_context(|| format!("a build argument is NAME=VALUE; '{text}' is none")))
+        .collect()
 }
 
 fn layout(text: &str) -> anyhow::Result<(std::path::PathBuf, String)> {
@@ -96,7 +99,8 @@ fn report(args: &Build, built: &Built) -> anyhow::Result<()> {
     println!("  content      {}", display_bytes(built.image.file_system_bytes - built.image.free_bytes));
     println!("  sha256       {}", built.digest);
     println!("  image id     sha256:{}", built.id);
-    let phases: Vec<String> = built.phases.iter().map(|(name, time)| format!("{name} {:.2} s", time.as_secs_f64())).collect();
+    let phases: Vec<String> =
+        built.phases.iter().map(|(name, time)| format!("{name} {:.2} s", time.as_secs_f64())).collect();
     println!("  time         {}", phases.join(", "));
     if let Some(memory) = memory {
         println!("  peak memory  {}", display_bytes(memory));

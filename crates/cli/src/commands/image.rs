@@ -82,7 +82,8 @@ fn flatten(reference: &str, output: Option<&Path>, state: &State) -> anyhow::Res
         None => write_tar(&tree, &mut io::stdout().lock()),
         Some(path) => {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let temporary = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("can't write to {}", dir.display()))?;
+            let temporary =
+                tempfile::NamedTempFile::new_in(dir).with_context(|| format!("can't write to {}", dir.display()))?;
             write_tar(&tree, &mut temporary.as_file())?;
             temporary.as_file().sync_all()?;
             temporary.persist(path).with_context(|| format!("can't write {}", path.display()))?;
@@ -108,8 +109,9 @@ fn ext4(reference: &str, output: &Path, size: drydock::ImageSize, state: &State)
     let started = std::time::Instant::now();
     let signals = Signals::catch()?;
     let reference = parse(reference)?;
-    let written = drydock::tree(&reference, &state.dir, state.threads)
-        .and_then(|tree| drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel()));
+    let written = drydock::tree(&reference, &state.dir, state.threads).and_then(|tree| {
+        drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel())
+    });
     match written {
         Ok(report) => {
             let memory = peak_memory().map(display_bytes).unwrap_or_default();
