@@ -62,8 +62,8 @@ impl Codec {
 }
 
 /// Words of a small vocabulary with numbers between them: about as compressible as programs and their documents.
-fn text(len: u64) -> Vec<u8> {
-    let (mut state, mut text) = (0x9e37_79b9_7f4a_7c15_u64, Vec::new());
+fn text(seed: u64, len: u64) -> Vec<u8> {
+    let (mut state, mut text) = (0x9e37_79b9_7f4a_7c15_u64 ^ seed, Vec::new());
     while u64::try_from(text.len()).is_ok_and(|have| have < len) {
         state ^= state << 13;
         state ^= state >> 7;
@@ -77,14 +77,14 @@ fn text(len: u64) -> Vec<u8> {
     text
 }
 
-/// The archive of layer `number`: files of a layer are there again in the next one, in part.
+/// The archive of layer `number`: half of its files replace files of the layer below.
 fn archive(number: u64) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut sources = Sources::default();
-    let source = sources.add(Arc::new(text(FILES_OF_A_LAYER * 64 + FILE_BYTES)));
+    let source = sources.add(Arc::new(text(number, FILES_OF_A_LAYER * FILE_BYTES)));
     let mut additions = Vec::new();
     for file in 0..FILES_OF_A_LAYER {
         let name = format!("usr/lib/d{}/file{}", file % 50, file + number * FILES_OF_A_LAYER / 2);
-        let kind = Kind::File(Content::stored(source, file * 64, FILE_BYTES));
+        let kind = Kind::File(Content::stored(source, file * FILE_BYTES, FILE_BYTES));
         let metadata = Metadata { mode: 0o644, ..Metadata::default() };
         additions.push(Addition::Entry { path: TreePath::parse(name.as_bytes())?, node: Node { metadata, kind } });
     }
