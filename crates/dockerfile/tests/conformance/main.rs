@@ -27,6 +27,7 @@ const LEVELS: &[(&str, Compare)] = &[
     ("warnings", ast::compare_warnings),
     ("instructions", instructions::compare),
     ("lint", lint::compare),
+    ("strict", verdict::compare_strict),
     ("print", ast::compare_print),
     ("spans", ast::compare_spans),
     ("convert", convert::compare_verdict),

@@ -2,7 +2,7 @@
 
 use dockerfile::diagnostic::{Diagnostic, Group};
 use dockerfile::source::Source;
-use dockerfile::{Mode, instruction, parse_source};
+use dockerfile::{Mode, Parsed, instruction, parse_source};
 use serde_json::Value;
 
 use crate::rows::Row;
@@ -59,5 +59,24 @@ fn their_message(row: &Row) -> String {
     match message.rfind(" (did you mean ") {
         Some(at) => message[..at].to_owned(),
         None => message,
+    }
+}
+
+/// What the strict mode accepts, BuildKit's rules accept, with the same tree.
+pub(crate) fn compare_strict(row: &Row) -> Result<bool, String> {
+    let source = Source::decode(&row.source);
+    let (strict, buildkit) = (parse_source(&source, Mode::Strict), parse_source(&source, Mode::BuildKit));
+    if strict.dockerfile != buildkit.dockerfile {
+        return Err("the modes read different trees".to_owned());
+    }
+    let refuses = |parsed: &Parsed<'_>| {
+        let typed = instruction::read(&parsed.dockerfile);
+        parsed.diagnostics.iter().chain(&typed.diagnostics).any(Diagnostic::is_error)
+    };
+    match (refuses(&strict), theirs(row)) {
+        (false, verdict) if verdict != "ok" || refuses(&buildkit) => {
+            Err(format!("accepted, but BuildKit says {verdict}"))
+        }
+        _ => Ok(true),
     }
 }
