@@ -26,8 +26,7 @@ struct Entry {
 
 impl Entry {
     fn new(name: Arc<str>, value: &str) -> Self {
-        let mut text = String::with_capacity(name.len() + 1 + value.len());
-        text.extend([&*name, "=", value]);
+        let text = [&*name, "=", value].concat();
         Entry { name, text: text.into() }
     }
 
@@ -71,14 +70,32 @@ impl Env {
 
     /// Sets `name`, at the end of the order.
     pub fn set(&mut self, name: &str, value: &str) {
-        let name = match self.position(name).and_then(|old| self.slots[old].take()) {
-            Some(old) => old.name,
-            None => {
-                self.len += 1;
-                name.into()
-            }
-        };
-        self.slots.push(Some(Entry::new(Arc::clone(&name), value)));
+        self.set_entry(Entry::new(name.into(), value));
+    }
+
+    /// Sets every variable of `other`, in its order.
+    pub fn set_all(&mut self, other: &Env) {
+        other.slots.iter().flatten().for_each(|entry| self.set_entry(entry.clone()));
+    }
+
+    /// Sets `name` here at the end of the order and in `other` in its old place: what `ENV` does to the two environments of a
+    /// stage.
+    pub(crate) fn set_in_both(&mut self, other: &mut Env, name: &str, value: &str) {
+        let entry = Entry::new(name.into(), value);
+        match other.position(name) {
+            Some(old) => other.slots[old] = Some(entry.clone()),
+            None => other.set_entry(entry.clone()),
+        }
+        self.set_entry(entry);
+    }
+
+    fn set_entry(&mut self, entry: Entry) {
+        match self.position(&entry.name) {
+            Some(old) => self.slots[old] = None,
+            None => self.len += 1,
+        }
+        let name = Arc::clone(&entry.name);
+        self.slots.push(Some(entry));
         self.reindex(name);
     }
 

@@ -115,6 +115,9 @@ fn upper(c: char) -> char {
 /// `path.Clean`: the shortest equivalent path by the letters alone.
 #[must_use]
 pub(crate) fn clean_path(path: &str) -> String {
+    if is_clean(path) {
+        return path.to_owned();
+    }
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -132,6 +135,13 @@ pub(crate) fn clean_path(path: &str) -> String {
         (false, true) => ".".to_owned(),
         (false, false) => parts.join("/"),
     }
+}
+
+/// Whether a rooted path has neither empty nor dotted parts; a few that are clean are not seen to be.
+fn is_clean(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
+    bytes.first() == Some(&b'/') && (bytes.len() == 1 || bytes.last() != Some(&b'/')) && !bytes.windows(2).any(odd)
 }
 
 /// `path.Join`: the parts that are not empty, joined and cleaned; nothing if all are empty.

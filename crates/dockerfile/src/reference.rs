@@ -73,7 +73,7 @@ impl Reference {
         }
         let (domain, rest) = split_domain(text);
         let remote = rest.split(':').next().unwrap_or_default();
-        if to_lower(remote) != remote {
+        if has_capital(remote) {
             return Err(ReferenceError::Uppercase(remote.to_owned()));
         }
         match parse_full(domain, &rest) {
@@ -159,7 +159,7 @@ fn split_domain(text: &str) -> (&str, String) {
 }
 
 fn has_capital(text: &str) -> bool {
-    to_lower(text) != text
+    if text.is_ascii() { text.bytes().any(|b| b.is_ascii_uppercase()) } else { to_lower(text) != text }
 }
 
 /// `None` when the text does not have the form at all; faults within a well-formed one are errors.

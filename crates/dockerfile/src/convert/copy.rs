@@ -234,7 +234,7 @@ fn check_checksum(words: &Expanded<'_>) -> Result<(), ConvertError> {
 /// Files of the build context or of a stage.
 fn from_tree(source: &str, parents: bool, template: &CopyAction) -> CopyAction {
     let (source, include, required) = if parents { with_parents(source) } else { (source, Vec::new(), Vec::new()) };
-    let source = join_path(&["/", &normal_workdir("/", source)]);
+    let source = join_path(&["/", source]);
     CopyAction { source, include, required, from_tree: true, ..template.clone() }
 }
 

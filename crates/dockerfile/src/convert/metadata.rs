@@ -32,8 +32,9 @@ impl Context<'_> {
             }
             secrets_used_in_arg_or_env::check("ENV", key, pair.key.span, &mut self.lints);
             message.extend([" ", key, "=", value]);
-            Rc::make_mut(&mut state.image_env).replace(key, value);
-            self.set_env(state, key, value)?;
+            let env = Rc::make_mut(&mut state.env);
+            env.set_in_both(Rc::make_mut(&mut state.image_env), key, value);
+            self.env_changed(state)?;
         }
         Ok(self.commit(state, message, false)?)
     }
@@ -52,13 +53,12 @@ impl Context<'_> {
         Ok(expanded)
     }
 
-    fn set_env(&mut self, state: &mut State<'_>, key: &str, value: &str) -> Result<(), LimitReached> {
+    /// Gives the changed environment a version of its own.
+    fn env_changed(&mut self, state: &mut State<'_>) -> Result<(), LimitReached> {
         self.env_versions += 1;
         state.env_version = self.env_versions;
-        let env = Rc::make_mut(&mut state.env);
-        env.set(key, value);
         let env_max = self.budget.limits().env_max;
-        if env.len() > env_max { Err(LimitReached::Env(env_max)) } else { Ok(()) }
+        if state.env.len() > env_max { Err(LimitReached::Env(env_max)) } else { Ok(()) }
     }
 
     /// `LABEL`.
@@ -85,7 +85,8 @@ impl Context<'_> {
             if let Some(value) = &value {
                 message.extend(["=", value]);
                 if !OUTSIDE_ENV.contains(&arg.key) {
-                    self.set_env(state, arg.key, value)?;
+                    Rc::make_mut(&mut state.env).set(arg.key, value);
+                    self.env_changed(state)?;
                 }
             }
             Rc::make_mut(&mut state.build_args).replace(arg.key, value.as_deref().unwrap_or_default());

@@ -38,6 +38,7 @@ use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
 use crate::directive::detect_check;
 use crate::dockerignore::DockerIgnore;
+use crate::env::Env;
 use crate::expand::{ExpandCause, ExpandError, Expanded, Lexer};
 use crate::instruction::{CommandKind, Instructions, Stage};
 use crate::limits::{Budget, LimitReached, Limits};
@@ -152,6 +153,8 @@ struct Converter<'d, 'o> {
     errors: Vec<Diagnostic>,
     lints_before_error: Option<usize>,
     file: &'d [Instruction<'d>],
+    /// The file or its base has triggers.
+    may_trigger: bool,
 }
 
 impl<'d, 'o> Converter<'d, 'o> {
@@ -167,7 +170,14 @@ impl<'d, 'o> Converter<'d, 'o> {
             env_versions: 0,
         };
         let file = &parsed.dockerfile.instructions;
-        Converter { context, stages: Stages::default(), errors: Vec::new(), lints_before_error: None, file }
+        Converter {
+            context,
+            stages: Stages::default(),
+            errors: Vec::new(),
+            lints_before_error: None,
+            file,
+            may_trigger: false,
+        }
     }
 
     fn convert(
@@ -177,6 +187,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         base: &ImageConfig,
         triggers: &Triggers<'d>,
     ) -> Conversion {
+        self.may_trigger = !triggers.is_empty();
         let target = self.build(parsed, instructions, base, triggers).ok();
         if let Some(violation) = self.context.lints.violation() {
             let rules = violation.trim_start_matches("lint violation found for rules: ").to_owned();
@@ -225,11 +236,22 @@ impl<'d, 'o> Converter<'d, 'o> {
         let last_name = instructions.stages.last().map_or("", |stage| &stage.name);
         let target = options.target.as_deref().unwrap_or(last_name);
         let args = &options.build_args;
-        let predefined = scope::predefined(&options.build_platform, &options.target_platform, target, args);
-        self.context.lints.enter(&[]);
-        self.check_default_args(instructions, &predefined);
+        // A trigger may import an argument, too.
+        let predefined = match scope::is_used(instructions) || self.may_trigger {
+            true => scope::predefined(&options.build_platform, &options.target_platform, target, args),
+            false => Env::new(),
+        };
         let Context { lexer, budget, .. } = &mut self.context;
-        match scope::with_meta_args(&predefined, &instructions.meta_args, args, *lexer, budget) {
+        let meta_args = &instructions.meta_args;
+        let given = scope::with_meta_args(&predefined, meta_args, args, *lexer, budget);
+        let defaults = match args.is_empty() {
+            true => given.as_ref().ok().cloned(),
+            false => scope::with_meta_args(&predefined, meta_args, &BTreeMap::new(), *lexer, budget).ok(),
+        };
+        if let Some(defaults) = defaults {
+            self.check_default_bases(instructions, &defaults);
+        }
+        match given {
             Ok(scope) => self.context.scope = scope,
             Err((error, instruction)) => return Err(self.stop(error, instruction.head_span())),
         }
@@ -240,17 +262,15 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     /// Reports a base that is no reference when no build arguments are given.
-    fn check_default_args(&mut self, instructions: &Instructions<'_>, predefined: &crate::env::Env) {
-        let Context { lexer, budget, .. } = &mut self.context;
-        let meta_args = &instructions.meta_args;
-        let Ok(scope) = scope::with_meta_args(predefined, meta_args, &BTreeMap::new(), *lexer, budget) else { return };
+    fn check_default_bases(&mut self, instructions: &Instructions<'_>, defaults: &Scope) {
+        let context = &mut self.context;
+        context.lints.enter(&[]);
         for stage in &instructions.stages {
-            let context = &mut self.context;
-            let Ok(name) = context.lexer.expand(stage.base.as_str(), &scope.values, &mut context.budget) else {
-                return;
-            };
-            if Reference::parse(&name.text).is_err() {
-                invalid_default_arg_in_from::report(stage, &mut context.lints);
+            let name = context.lexer.expand(stage.base.as_str(), &defaults.values, &mut context.budget);
+            match name.map(|name| Reference::parse(&name.text)) {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => invalid_default_arg_in_from::report(stage, &mut context.lints),
+                Err(_) => return,
             }
         }
     }

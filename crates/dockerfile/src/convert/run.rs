@@ -52,7 +52,7 @@ impl Context<'_> {
         if let Some(device) = run.devices.first() {
             return Err(Fault::at(ConvertError::Device, device.flag.span));
         }
-        let created_by = format!("RUN {} # buildkit", history_line(&args, state));
+        let created_by = history_line(&args, state);
         let exec = self.exec(state, run, args, mounts)?;
         state.root = Some(self.graph.add(OpKind::Exec(exec), origin, &mut self.budget)?);
         Ok(self.commit(state, created_by, true)?)
@@ -286,13 +286,18 @@ fn plain_mount(dest: String, kind: ExecMountKind) -> ExecMount {
 
 /// The command as the history shows it: how many arguments of the build there are, they, and what is run.
 fn history_line(args: &[String], state: &State<'_>) -> String {
-    let mut parts = Vec::with_capacity(args.len() + state.build_args.len() + 1);
+    let mut line = String::with_capacity(args.iter().map(|arg| arg.len() + 1).sum::<usize>() + "RUN # buildkit".len());
+    line.push_str("RUN");
     if !state.build_args.is_empty() {
-        parts.push(format!("|{}", state.build_args.len()));
+        line.push_str(&format!(" |{}", state.build_args.len()));
     }
     for (name, declared) in state.build_args.iter() {
-        parts.push(format!("{name}={}", state.env.get(name).unwrap_or(declared)));
+        line.extend([" ", name, "=", state.env.get(name).unwrap_or(declared)]);
     }
-    parts.extend(args.iter().cloned());
-    parts.join(" ")
+    for arg in args {
+        line.extend([" ", arg]);
+    }
+    // Without arguments there is still the blank before them.
+    line.push_str(if args.is_empty() && state.build_args.is_empty() { "  # buildkit" } else { " # buildkit" });
+    line
 }

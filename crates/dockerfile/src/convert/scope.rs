@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ast::Instruction;
 use crate::env::{Env, Variables};
 use crate::expand::{ExpandError, Lexer};
-use crate::instruction::{Command, CommandKind, Stage};
+use crate::instruction::{Command, CommandKind, Instructions, Stage};
 use crate::limits::Budget;
 use crate::platform::Platform;
 use crate::rules::{Lints, undefined_arg_in_from};
@@ -15,6 +15,18 @@ const NAMES_MAX: usize = 256;
 
 /// Build arguments by name.
 pub(super) type BuildArgs = BTreeMap<String, String>;
+
+/// Whether anything in the file can look at the global scope; most files do not, and it need not be made for them.
+pub(super) fn is_used(instructions: &Instructions<'_>) -> bool {
+    let imports = |command: &Command<'_>| match &command.kind {
+        CommandKind::Arg(args) => args.iter().any(|arg| arg.value.is_none()),
+        _ => false,
+    };
+    let by_stage = |stage: &Stage<'_>| {
+        stage.base.as_str().contains('$') || stage.platform.contains('$') || stage.commands.iter().any(imports)
+    };
+    !instructions.meta_args.is_empty() || instructions.stages.iter().any(by_stage)
+}
 
 /// What `FROM` can use, without the file's own arguments.
 pub(super) fn predefined(build: &Platform, target: &Platform, target_stage: &str, args: &BuildArgs) -> Env {

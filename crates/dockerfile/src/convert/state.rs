@@ -97,8 +97,7 @@ impl<'d> State<'d> {
             Rc::make_mut(&mut self.image_env).set("PATH", DEFAULT_PATH);
         }
         // A stage on a stage sets them again, which moves them behind its arguments.
-        let env = Rc::make_mut(&mut self.env);
-        self.image_env.iter().for_each(|(name, value)| env.set(name, value));
+        Rc::make_mut(&mut self.env).set_all(&self.image_env);
         if !self.config.working_dir.is_empty() {
             let directory = normal_workdir(&self.config.working_dir, &self.config.working_dir);
             self.cwd.clone_from(&directory);
