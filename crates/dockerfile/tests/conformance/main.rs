@@ -35,6 +35,7 @@ const LEVELS: &[(&str, Compare)] = &[
     ("config", convert::compare_config),
     ("history", convert::compare_history),
     ("ops", convert::compare_ops),
+    ("limits", convert::compare_limits),
 ];
 
 #[test]
