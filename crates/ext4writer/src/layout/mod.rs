@@ -121,9 +121,9 @@ fn smallest(demand: &Demand<'_>, options: &Options, mut blocks: u64, headroom: u
     while blocks <= BLOCKS_MAX {
         options.check_cancel()?;
         match Plan::new(demand, options, blocks, headroom) {
-            // A plan that leaves out a last group that is too short was good without it.
             Ok(plan) => return Ok(plan),
-            Err(TooSmall { blocks_min }) => blocks = blocks_min,
+            // Without its last group an image may be told what it already has.
+            Err(TooSmall { blocks_min }) => blocks = blocks_min.max(blocks + 1),
         }
     }
     Err(Error::TooLarge { max_bytes: IMAGE_BYTES_MAX })
