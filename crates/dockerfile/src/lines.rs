@@ -46,7 +46,13 @@ impl<'a> PhysicalLine<'a> {
 }
 
 pub(crate) fn trim_line_end(line: &str) -> &str {
-    line.trim_end_matches(['\r', '\n'])
+    let end = line.bytes().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    &line[..end.map_or(0, |end| end + 1)]
+}
+
+/// The line without Unicode blanks at its start; most lines have none.
+pub(crate) fn trim_start(line: &str) -> &str {
+    if line.bytes().next().is_some_and(|first| first.is_ascii_graphic()) { line } else { line.trim_start() }
 }
 
 impl<'a> Lines<'a> {
@@ -87,14 +93,15 @@ impl<'a> Iterator for Lines<'a> {
 
 /// Whether the first character that is no blank is `#`.
 pub(crate) fn is_comment(line: &str) -> bool {
-    line.trim_start().starts_with('#')
+    trim_start(line).starts_with('#')
 }
 
 /// The line without its continuation character and the blanks after it, if it is continued.
 ///
 /// A continuation character directly after another one continues nothing (BuildKit's documented quirk).
 pub(crate) fn continued(line: &str, escape: char) -> Option<&str> {
-    let body = line.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
+    let end = line.bytes().rposition(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let body = line[..=end].strip_suffix(escape)?;
     (!body.ends_with(escape)).then_some(body)
 }
 
@@ -157,6 +164,11 @@ impl<'a> LogicalLine<'a> {
             *self = Self::new(self.source, start, len, self.replaced);
         } else if len > 0 {
             self.pieces.rest.push((to_u32(self.text.len()), to_u32(start)));
+            if let Cow::Borrowed(first) = self.text {
+                let mut joined = String::with_capacity(4 * (first.len() + len) + 64);
+                joined.push_str(first);
+                self.text = Cow::Owned(joined);
+            }
             self.text.to_mut().push_str(&self.source[start..start + len]);
         }
     }
@@ -232,6 +244,10 @@ pub(crate) fn words(text: &str, start: usize, end: usize) -> impl Iterator<Item 
 /// `start..end` of `text` without Unicode blanks at either end.
 pub(crate) fn trim(text: &str, start: usize, end: usize) -> (usize, usize) {
     let part = &text[start..end];
+    let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if is_plain(part.as_bytes().first()) && is_plain(part.as_bytes().last()) {
+        return (start, end);
+    }
     let left = part.len() - part.trim_start().len();
     (start + left, (start + part.trim_end().len()).max(start + left))
 }

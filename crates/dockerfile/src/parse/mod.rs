@@ -135,7 +135,7 @@ impl<'a> Parser<'a> {
             directives: Vec::new(),
             escape: '\\',
             comments: Vec::new(),
-            instructions: Vec::with_capacity(memchr::memchr_iter(b'\n', text.as_bytes()).count().min(RESERVED_MAX)),
+            instructions: Vec::with_capacity((text.len() / 64).min(RESERVED_MAX)),
             warnings: Vec::new(),
             diagnostics: Vec::new(),
             lost_heredocs: 0,
@@ -174,7 +174,7 @@ impl<'a> Parser<'a> {
     /// A line outside of any instruction.
     fn line(&mut self, line: PhysicalLine<'a>) {
         let content = line.content();
-        let body = content.trim_start();
+        let body = lines::trim_start(content);
         let start = line.start + content.len() - body.len();
         if body.starts_with('#') {
             self.comment(line);
@@ -250,7 +250,7 @@ impl<'a> Parser<'a> {
         while next.is_some() {
             let Some(line) = self.lines.next() else { break };
             let content = line.content();
-            let blank = content.trim_start();
+            let blank = lines::trim_start(content);
             if blank.is_empty() {
                 joined.empty_continuation.get_or_insert(Span::new(to_u32(line.start), to_u32(line.end())));
             } else if !blank.starts_with('#') {
