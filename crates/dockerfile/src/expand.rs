@@ -15,6 +15,7 @@ use crate::env::Variables;
 use crate::goformat::quote;
 use crate::limits::{Budget, LimitReached};
 use crate::pattern::{Greed, Pattern};
+use crate::template::{push_template, reverse_pattern};
 use crate::word::Cursor;
 
 /// How words are read. The default keeps nothing: quotes and escapes are removed, unset variables are empty.
@@ -661,55 +662,6 @@ fn required(name: &str, is_set: bool, message: String) -> ExpandCause {
         (true, false) => "is not allowed to be unset".to_owned(),
     };
     ExpandCause::Required { name: name.to_owned(), message }
-}
-
-/// A pattern back to front, with each escape kept before its character.
-fn reverse_pattern(pattern: &str) -> String {
-    let mut items: Vec<(Option<char>, char)> = Vec::new();
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match (c, chars.clone().next()) {
-            ('\\', Some(escaped)) => {
-                chars.next();
-                items.push((Some('\\'), escaped));
-            }
-            _ => items.push((None, c)),
-        }
-    }
-    items.into_iter().rev().flat_map(|(escape, c)| escape.into_iter().chain([c])).collect()
-}
-
-/// The replacement of `//`, in which Go's `$0`, `${0}` and `$$` mean the match and a dollar, and other groups are empty.
-fn push_template(out: &mut String, template: &str, found: &[char]) {
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        rest = after;
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        match group_name(rest) {
-            None => out.push('$'),
-            Some((name, after)) => {
-                if name == "0" {
-                    out.extend(found);
-                }
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-}
-
-/// The name of a group in a replacement, with or without braces, and what follows.
-fn group_name(text: &str) -> Option<(&str, &str)> {
-    let body = text.strip_prefix('{').unwrap_or(text);
-    let end = body.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(body.len());
-    let (name, rest) = body.split_at(end);
-    let rest = if text.starts_with('{') { rest.strip_prefix('}')? } else { rest };
-    (!name.is_empty()).then_some((name, rest))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub mod signal;
 pub mod source;
 pub mod span;
 mod strict;
+mod template;
 mod word;
 
 pub use parse::{EmptyContinuation, Mode, Parsed, parse, parse_source};
