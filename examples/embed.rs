@@ -6,7 +6,9 @@ use drydock::{Base, Cancel, Log, Request};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [dockerfile, name, place, state, output] = arguments.as_slice() else { return Err("five arguments are needed".into()) };
+    let [dockerfile, name, place, state, output] = arguments.as_slice() else {
+        return Err("five arguments are needed".into());
+    };
     let (text, bases) = (std::fs::read(dockerfile)?, [Base { name: name.clone(), place: place.parse()? }]);
     let mut request = Request::new(&text, &bases, Path::new(output));
     request.state = Path::new(state);

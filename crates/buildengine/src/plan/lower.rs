@@ -83,7 +83,7 @@ fn run(op: &Op, exec: &Exec, ops: &[Op]) -> Result<Run, Error> {
     }
     Ok(Run {
         args: exec.args.clone(),
-        env: exec.env.iter().chain(&exec.proxy).cloned().collect(),
+        env: exec.env.iter().map(str::to_owned).chain(exec.proxy.iter().cloned()).collect(),
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
         network: match exec.network {
