@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use dockerfile::analysis::{AnalysisOptions, analyze};
 use dockerfile::diagnostic::Diagnostic;
 use dockerfile::policy::Policy;
@@ -15,8 +16,8 @@ use crate::args::{self, Check, CheckFormat, Mode};
 use crate::diagnostics;
 use crate::output::read_bounded;
 
-/// The largest file read in BuildKit mode, in bytes; BuildKit has no limit.
-const BUILDKIT_BYTES_MAX: u64 = 16 << 20;
+/// The largest file read where no policy has a limit, in bytes; BuildKit has none.
+const WHOLE_BYTES_MAX: u64 = 16 << 20;
 
 pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let bytes = read(&args.source)?;
@@ -37,16 +38,23 @@ pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     Ok(if report.accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the file, as much of it as its mode looks at and one byte more.
+/// Reads the file, as much of it as its mode looks at and one byte more; the policy then says that it is too large.
 pub(crate) fn read(source: &args::Source) -> anyhow::Result<Vec<u8>> {
-    read_bounded(&source.dockerfile, bytes_max(source))
+    match policy(source) {
+        Some(policy) => {
+            read_bounded(&source.dockerfile, u64::try_from(policy.dockerfile_bytes_max).unwrap_or(u64::MAX - 1))
+        }
+        None => read_whole(source),
+    }
 }
 
-fn bytes_max(source: &args::Source) -> u64 {
-    match policy(source) {
-        Some(policy) => u64::try_from(policy.dockerfile_bytes_max).unwrap_or(u64::MAX - 1),
-        None => BUILDKIT_BYTES_MAX,
+/// Reads the whole file, without regard to a policy.
+pub(crate) fn read_whole(source: &args::Source) -> anyhow::Result<Vec<u8>> {
+    let bytes = read_bounded(&source.dockerfile, WHOLE_BYTES_MAX)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= WHOLE_BYTES_MAX) {
+        return Ok(bytes);
     }
+    bail!("{} is larger than {} MiB", diagnostics::name(&source.dockerfile), WHOLE_BYTES_MAX >> 20)
 }
 
 /// The grammar of the mode.

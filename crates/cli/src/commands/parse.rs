@@ -46,7 +46,7 @@ struct Node<'a> {
 }
 
 pub(crate) fn run(args: &Parse) -> anyhow::Result<ExitCode> {
-    let bytes = check::read(&args.source)?;
+    let bytes = check::read_whole(&args.source)?;
     let source = Source::decode(&bytes);
     let parsed = parse_source(&source, check::mode(&args.source));
     let mut found = parsed.diagnostics;
