@@ -73,11 +73,11 @@ pub fn drydock() -> &'static Path {
         let output = build.current_dir(workspace()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let messages = String::from_utf8(output.stdout).unwrap();
-        let executables = messages.lines().filter_map(|line| {
+        let mut executables = messages.lines().rev().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             Some(PathBuf::from(message.get("executable")?.as_str()?))
         });
-        executables.last().expect("cargo names the executable")
+        executables.next().expect("cargo names the executable")
     })
 }
 

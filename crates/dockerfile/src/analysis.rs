@@ -5,7 +5,7 @@ use crate::config::ImageConfig;
 use crate::convert::{Conversion, ConvertOptions, convert};
 use crate::diagnostic::{self, Diagnostic};
 use crate::instruction;
-use crate::parse::{Mode, parse_source};
+use crate::parse::{Mode, parse, parse_source};
 use crate::policy::{self, Policy};
 use crate::source::Source;
 
@@ -41,12 +41,26 @@ impl Analysis<'_> {
     }
 }
 
-/// Looks at a file in every way at once. One stage's errors do not keep the next from looking at the rest of the file.
+/// Looks at a file in every way at once. One stage's errors do not keep the next from looking at the rest of the file; only a
+/// file that is too large for the policy is not looked at further, so that what it costs is bounded.
 #[must_use]
 pub fn analyze<'a>(source: &'a Source<'_>, options: &AnalysisOptions) -> Analysis<'a> {
+    if let Some(found) = options.policy.as_ref().and_then(|policy| policy::too_large(policy, source.text())) {
+        let dockerfile = parse("", options.mode).dockerfile;
+        return Analysis { dockerfile, conversion: Conversion::default(), diagnostics: vec![found] };
+    }
     let parsed = parse_source(source, options.mode);
+    if let Some(found) =
+        options.policy.as_ref().and_then(|policy| policy::too_many(policy, &parsed.dockerfile.instructions))
+    {
+        return Analysis { conversion: Conversion::default(), diagnostics: vec![found], dockerfile: parsed.dockerfile };
+    }
     let typed = instruction::read(&parsed.dockerfile);
-    let conversion = convert(&parsed, &typed.instructions, options.base_config.as_ref(), &options.convert);
+    let mut convert_options = options.convert.clone();
+    if let Some(policy) = &options.policy {
+        convert_options.limits = policy.limits;
+    }
+    let conversion = convert(&parsed, &typed.instructions, options.base_config.as_ref(), &convert_options);
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.extend(typed.diagnostics.iter().cloned());
     diagnostics.extend(conversion.errors.iter().cloned());

@@ -158,7 +158,8 @@ pub fn check(
     found
 }
 
-fn too_large(policy: &Policy, source: &str) -> Option<Diagnostic> {
+/// The refusal of a file that is too large.
+pub(crate) fn too_large(policy: &Policy, source: &str) -> Option<Diagnostic> {
     let max = policy.dockerfile_bytes_max;
     if source.len() <= max {
         return None;
@@ -169,7 +170,8 @@ fn too_large(policy: &Policy, source: &str) -> Option<Diagnostic> {
     Some(found.help("move long scripts and data out of the file, and fetch them in a `RUN`"))
 }
 
-fn too_many(policy: &Policy, instructions: &[Instruction<'_>]) -> Option<Diagnostic> {
+/// The refusal of a file of too many instructions.
+pub(crate) fn too_many(policy: &Policy, instructions: &[Instruction<'_>]) -> Option<Diagnostic> {
     let first = instructions.get(policy.instructions_max)?;
     let message =
         format!("the file has {} instructions; at most {} are taken", instructions.len(), policy.instructions_max);

@@ -81,7 +81,7 @@ impl<'a> Request<'a> {
         let allowed_bases = self.bases.iter().filter_map(|base| Reference::parse(&base.name).ok()).collect();
         let policy = Policy { allowed_bases, ..Policy::default() };
         let build_args = self.build_args.iter().cloned().collect();
-        let convert = ConvertOptions { build_args, limits: policy.limits, ..ConvertOptions::default() };
+        let convert = ConvertOptions { build_args, ..ConvertOptions::default() };
         let options =
             AnalysisOptions { policy: Some(policy), base_config: base, convert, ..AnalysisOptions::default() };
         let analysis = analyze(source, &options);

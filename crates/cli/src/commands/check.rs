@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use dockerfile::analysis::{AnalysisOptions, analyze};
+use dockerfile::convert::ConvertOptions;
 use dockerfile::diagnostic::Diagnostic;
+use dockerfile::limits::Limits;
 use dockerfile::policy::Policy;
 use dockerfile::reference::Reference;
 use dockerfile::render::Report;
@@ -67,7 +69,9 @@ pub(crate) fn mode(source: &args::Source) -> dockerfile::Mode {
 
 /// What the command line says about how the file is judged.
 pub(crate) fn options(source: &args::Source) -> AnalysisOptions {
-    AnalysisOptions { mode: mode(source), policy: policy(source), ..AnalysisOptions::default() }
+    // What a policy does not cap may cost as much as BuildKit's own tests do.
+    let convert = ConvertOptions { limits: Limits::reference(), ..ConvertOptions::default() };
+    AnalysisOptions { mode: mode(source), policy: policy(source), convert, ..AnalysisOptions::default() }
 }
 
 fn policy(source: &args::Source) -> Option<Policy> {
