@@ -93,12 +93,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// No thread could be started.
-    #[error("starting a thread failed")]
-    Thread {
-        /// Why.
-        source: io::Error,
-    },
+    /// The threads could not be started.
+    #[error("starting the threads failed")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
     /// The caller asked to stop.
     #[error("the image was cancelled")]
     Cancelled,

@@ -57,7 +57,7 @@ pub(super) fn jobs(layout: &Layout<'_>) -> Vec<Job> {
     jobs
 }
 
-/// Runs `work` for each job on `threads` threads, this one among them. Each has a buffer of its own. Jobs start in order, so
+/// Runs `work` for each job on `threads` threads of a pool of its own. Each has a buffer of its own. Jobs start in order, so
 /// writes are nearly sequential.
 ///
 /// # Errors
@@ -77,21 +77,8 @@ pub(super) fn run(
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let mut handles = Vec::new();
-        for _ in 1..threads.min(jobs.len()) {
-            let handle = std::thread::Builder::new().name("ext4writer".into()).spawn_scoped(scope, worker);
-            handles.push(handle.map_err(|source| {
-                failed.store(true, Ordering::Relaxed);
-                Error::Thread { source }
-            })?);
-        }
-        let own = worker();
-        handles.into_iter().fold(own, |result, handle| {
-            let other = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            result.and(other)
-        })
-    })
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(jobs.len())).build().map_err(Error::Threads)?;
+    pool.broadcast(|_| worker()).into_iter().collect()
 }
 
 /// How many threads to use when the caller does not say.

@@ -9,6 +9,7 @@ mod metadata;
 mod sink;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fstree::Tree;
 
@@ -59,7 +60,7 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     let size_bytes = layout.size_bytes();
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
     let seed = Checksum::of_file_system(options.uuid);
-    let image = Image { layout: &layout, options, sink, seed, written: AtomicU64::new(0) };
+    let image = Image { layout: &layout, options, sink, seed, writer: Mutex::new(()), written: AtomicU64::new(0) };
     image.emit()?;
     Ok(image.report())
 }
@@ -72,6 +73,9 @@ struct Image<'a, 't> {
     sink: &'a dyn WriteAt,
     /// The seed of every checksum.
     seed: Checksum,
+    /// Held by the one thread that writes. The kernel lets one thread at a time write to a file anyway, but those that wait
+    /// for it burn their time; here they sleep, and the next one reads and sums up its blocks meanwhile.
+    writer: Mutex<()>,
     written: AtomicU64,
 }
 
@@ -97,7 +101,10 @@ impl Image<'_, '_> {
     /// Writes whole blocks.
     fn write(&self, bytes: &[u8], at: BlockNr) -> Result<(), Error> {
         let offset = at.byte_offset();
-        self.sink.write_all_at(bytes, offset).map_err(|source| Error::WriteImage { offset, source })?;
+        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.sink.write_all_at(bytes, offset);
+        drop(turn);
+        written.map_err(|source| Error::WriteImage { offset, source })?;
         self.written.fetch_add(u64_of(bytes.len()), Ordering::Relaxed);
         Ok(())
     }
