@@ -37,7 +37,10 @@ fuzz_target!(|bytes: &[u8]| {
             json(&buildkit.conversion),
             "strict and BuildKit mode make different things"
         );
-        assert_eq!(json(&strict.conversion), json(&restricted.conversion), "restrictions change what is made");
+        // A file that is refused for its size is not converted at all.
+        if restricted.accepted() {
+            assert_eq!(json(&strict.conversion), json(&restricted.conversion), "restrictions change what is made");
+        }
     }
 });
 
