@@ -169,3 +169,17 @@ fn an_image_that_is_too_small_says_how_much_is_needed() {
     assert_eq!(fs::metadata(&exact).unwrap().len(), needed);
     drydock_tests::fsck(&exact);
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let dockerfile = drydock_tests::workspace().join("examples/python/Dockerfile");
+    for verb in [&["plan"][..], &["plan", "--format", "json"], &["parse"], &["check"]] {
+        let mut child = Command::new(drydock());
+        child.args(verb).arg(&dockerfile).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("panicked"), "{verb:?}: {} {said}", output.status);
+    }
+}

@@ -12,6 +12,12 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
+/// Prints a line of a result. A reader that went away is an error like any other, not a panic.
+pub(crate) fn line(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    use std::io::Write;
+    writeln!(io::stdout().lock(), "{text}")
+}
+
 /// Whether the reader of our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::args::{Build, Format};
 use crate::commands::check;
-use crate::output::{peak_memory, read_bounded};
+use crate::output::{line, peak_memory, read_bounded};
 use crate::signals::Signals;
 use crate::size::display_bytes;
 
@@ -91,19 +91,23 @@ fn report(args: &Build, built: &Built) -> anyhow::Result<()> {
             "image": args.output, "size_bytes": built.image.image_bytes, "sha256": built.digest, "id": built.id,
             "phases_seconds": phases, "peak_memory_bytes": memory, "config": built.config,
         });
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;
         return Ok(());
     }
-    println!("{}", args.output.display());
-    println!("  size         {} bytes ({})", built.image.image_bytes, display_bytes(built.image.image_bytes));
-    println!("  content      {}", display_bytes(built.image.file_system_bytes - built.image.free_bytes));
-    println!("  sha256       {}", built.digest);
-    println!("  image id     sha256:{}", built.id);
+    line(format_args!("{}", args.output.display()))?;
+    line(format_args!(
+        "  size         {} bytes ({})",
+        built.image.image_bytes,
+        display_bytes(built.image.image_bytes)
+    ))?;
+    line(format_args!("  content      {}", display_bytes(built.image.file_system_bytes - built.image.free_bytes)))?;
+    line(format_args!("  sha256       {}", built.digest))?;
+    line(format_args!("  image id     sha256:{}", built.id))?;
     let phases: Vec<String> =
         built.phases.iter().map(|(name, time)| format!("{name} {:.2} s", time.as_secs_f64())).collect();
-    println!("  time         {}", phases.join(", "));
+    line(format_args!("  time         {}", phases.join(", ")))?;
     if let Some(memory) = memory {
-        println!("  peak memory  {}", display_bytes(memory));
+        line(format_args!("  peak memory  {}", display_bytes(memory)))?;
     }
     Ok(())
 }

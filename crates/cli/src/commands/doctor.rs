@@ -7,6 +7,7 @@ use buildengine::sandbox::{Capability, OciRuntime};
 use serde_json::json;
 
 use crate::args::{Doctor, Format};
+use crate::output::line;
 
 pub(crate) fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
     let mut findings = vec![state_directory(&args.state.dir)];
@@ -44,12 +45,12 @@ fn state_directory(dir: &Path) -> Capability {
 
 fn print(findings: &[Capability], format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "findings": findings }))?);
+        line(format_args!("{}", serde_json::to_string_pretty(&json!({ "findings": findings }))?))?;
         return Ok(());
     }
     for finding in findings {
         let mark = if finding.works { "ok" } else { "NO" };
-        println!("{mark:<3} {:<36} {}", finding.name, finding.detail.replace('\n', "\n      "));
+        line(format_args!("{mark:<3} {:<36} {}", finding.name, finding.detail.replace('\n', "\n      ")))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use fstree::Tree;
 use serde_json::{Value, json};
 
 use crate::args::{Format, Image, State};
-use crate::output::peak_memory;
+use crate::output::{line, peak_memory};
 use crate::signals::Signals;
 use crate::size::display_bytes;
 
@@ -38,7 +38,7 @@ fn import(tar: &Path, reference: &str) -> anyhow::Result<()> {
         bail!("an image is imported into a layout under a tag, as in oci:DIR:TAG; '{reference}' is none");
     };
     let written = ocilayers::import(tar, &dir, &tag, &Limits::default())?;
-    println!("{}", written.manifest);
+    line(format_args!("{}", written.manifest))?;
     eprintln!("imported {} as oci:{}:{tag}, image {}", tar.display(), dir.display(), written.config);
     Ok(())
 }
@@ -57,17 +57,17 @@ fn inspect(reference: &str, format: Format) -> anyhow::Result<()> {
     let manifest = image.manifest_digest().map(ToString::to_string);
     if format == Format::Json {
         let all = json!({ "reference": reference, "manifest": manifest, "config": config, "layers": layers });
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;
         return Ok(());
     }
-    println!("image     {reference}");
-    println!("manifest  {}", manifest.as_deref().unwrap_or("none (docker save)"));
-    println!("platform  {}/{}", text(&config["os"]), text(&config["architecture"]));
-    println!("created   {}", text(&config["created"]));
-    println!("config    {}", config["config"]);
+    line(format_args!("image     {reference}"))?;
+    line(format_args!("manifest  {}", manifest.as_deref().unwrap_or("none (docker save)")))?;
+    line(format_args!("platform  {}/{}", text(&config["os"]), text(&config["architecture"])))?;
+    line(format_args!("created   {}", text(&config["created"])))?;
+    line(format_args!("config    {}", config["config"]))?;
     for layer in image.layers() {
         let size = layer.blob.map(|(_, size)| display_bytes(size)).unwrap_or_default();
-        println!("layer     {} {size} {}", layer.diff_id, layer.media_type.as_deref().unwrap_or_default());
+        line(format_args!("layer     {} {size} {}", layer.diff_id, layer.media_type.as_deref().unwrap_or_default()))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::{self, Format, Mode};
 use crate::commands::{build, check};
-use crate::output::read_bounded;
+use crate::output::{line, read_bounded};
 
 /// The largest config read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &args::Plan) -> anyhow::Result<ExitCode> {
     }
     let plan = lower(&analysis.dockerfile, &analysis.conversion);
     match (args.format, args.source.mode, plan) {
-        (Format::Human, _, plan) => print_human(&plan?),
+        (Format::Human, _, plan) => print_human(&plan?)?,
         (Format::Json, Mode::Strict, Err(error)) => return Err(error.into()),
         // BuildKit can do more than we run: what it would do is still said.
         (Format::Json, _, plan) => {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &args::Plan) -> anyhow::Result<ExitCode> {
             all["steps"] = plan.map_or(Ok(Value::Null), |plan| serde_json::to_value(plan.steps))?;
             let lint: Vec<Value> = analysis.conversion.lints.iter().map(|lint| json!(lint.code.name())).collect();
             all["lint"] = json!(lint);
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -52,24 +52,34 @@ fn base_config(path: &Path) -> anyhow::Result<ImageConfig> {
     serde_json::from_value(config).with_context(|| format!("{} is not an image config", path.display()))
 }
 
-fn print_human(plan: &Plan) {
-    println!("base {}", plan.base);
+fn print_human(plan: &Plan) -> std::io::Result<()> {
+    line(format_args!("base {}", plan.base))?;
     for (number, step) in plan.steps.iter().enumerate() {
-        println!("Step {}/{} (line {}) : {}", number + 1, plan.steps.len(), step.line, step.text.escape_debug());
+        line(format_args!(
+            "Step {}/{} (line {}) : {}",
+            number + 1,
+            plan.steps.len(),
+            step.line,
+            step.text.escape_debug()
+        ))?;
         for action in &step.actions {
             match action {
-                Action::MakeDirectory { path, user } => println!("  make directory {path}{}", owned(user)),
+                Action::MakeDirectory { path, user } => line(format_args!("  make directory {path}{}", owned(user)))?,
                 Action::Run(run) => {
-                    println!("  run {}", json!(run.args));
-                    println!("    in {}{}", run.cwd, owned(&run.user));
-                    run.env.iter().for_each(|variable| println!("    env {}", variable.escape_debug()));
-                    run.mounts.iter().for_each(|mount| println!("    mount {}", json!(mount)));
+                    line(format_args!("  run {}", json!(run.args)))?;
+                    line(format_args!("    in {}{}", run.cwd, owned(&run.user)))?;
+                    for variable in &run.env {
+                        line(format_args!("    env {}", variable.escape_debug()))?;
+                    }
+                    for mount in &run.mounts {
+                        line(format_args!("    mount {}", json!(mount)))?;
+                    }
                 }
                 _ => {}
             }
         }
     }
-    println!("config {:#}", json!(plan.config));
+    line(format_args!("config {:#}", json!(plan.config)))
 }
 
 fn owned(user: &str) -> String {
