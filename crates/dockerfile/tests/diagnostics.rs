@@ -47,7 +47,9 @@ struct Example {
 fn every_bad_example_gives_its_code() {
     let mut wrong = Vec::new();
     for &code in Code::ALL {
-        let found = codes(&bad(code), Mode::Strict, true);
+        // A file over the size that the policy takes is not looked at further.
+        let restricted = !matches!(code, Code::SourceTooLarge | Code::LineTooLong);
+        let found = codes(&bad(code), Mode::Strict, restricted);
         if !found.contains(&code) {
             wrong.push(format!("{code}: its bad example gives {found:?}"));
         }
