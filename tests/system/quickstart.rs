@@ -189,7 +189,8 @@ fn a_deterministic_build_is_the_same_from_an_empty_state() {
             fsck(&image);
             let view = ext4_view::Ext4::load_from_path(&image).unwrap();
             assert_eq!(view.read_to_string("/srv/app/d2/f").unwrap(), "1 2\n");
-            assert_eq!(view.read_to_string("/tmp/id").unwrap(), "uid=12(man) gid=34 groups=34\n".replace("(man)", ""));
+            let id = view.read_to_string("/tmp/id").unwrap();
+            assert!(id.starts_with("uid=12 gid=34"), "{id}");
             sha256(&image)
         })
         .collect();
