@@ -13,7 +13,7 @@ const TABLE: [(&str, &[&str]); 9] = [
     ("ext4writer", &["fstree"]),
     ("buildengine", &["dockerfile", "fstree", "ocilayers"]),
     ("drydock", &["buildengine", "dockerfile", "ext4writer", "fstree", "ocilayers"]),
-    ("cli", &["buildengine", "dockerfile", "drydock", "ext4writer", "fstree", "ocilayers"]),
+    ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "ocilayers"]),
     ("drydock-benches", &["buildengine", "dockerfile", "drydock", "ext4writer", "fstree", "ocilayers"]),
     ("drydock-tests", &[]),
 ];
