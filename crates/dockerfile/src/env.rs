@@ -12,26 +12,30 @@ pub struct Env {
     /// Slots in order of setting; a slot whose variable was set again is empty.
     slots: Vec<Option<Entry>>,
     /// Where a variable is, once there are enough of them that looking at each is slower.
-    index: Option<HashMap<Arc<str>, usize>>,
+    index: Option<HashMap<Box<str>, usize>>,
     len: usize,
 }
 
 /// A variable.
 #[derive(Clone, Debug)]
 struct Entry {
-    name: Arc<str>,
     /// `NAME=value`.
     text: Arc<str>,
+    /// Length of the name in bytes.
+    name_len: usize,
 }
 
 impl Entry {
-    fn new(name: Arc<str>, value: &str) -> Self {
-        let text = [&*name, "=", value].concat();
-        Entry { name, text: text.into() }
+    fn new(name: &str, value: &str) -> Self {
+        Entry { text: [name, "=", value].concat().into(), name_len: name.len() }
+    }
+
+    fn name(&self) -> &str {
+        &self.text[..self.name_len]
     }
 
     fn value(&self) -> &str {
-        &self.text[self.name.len() + 1..]
+        &self.text[self.name_len + 1..]
     }
 }
 
@@ -70,7 +74,7 @@ impl Env {
 
     /// Sets `name`, at the end of the order.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.set_entry(Entry::new(name.into(), value));
+        self.set_entry(Entry::new(name, value));
     }
 
     /// Sets every variable of `other`, in its order.
@@ -81,7 +85,7 @@ impl Env {
     /// Sets `name` here at the end of the order and in `other` in its old place: what `ENV` does to the two environments of a
     /// stage.
     pub(crate) fn set_in_both(&mut self, other: &mut Env, name: &str, value: &str) {
-        let entry = Entry::new(name.into(), value);
+        let entry = Entry::new(name, value);
         match other.position(name) {
             Some(old) => other.slots[old] = Some(entry.clone()),
             None => other.set_entry(entry.clone()),
@@ -90,19 +94,18 @@ impl Env {
     }
 
     fn set_entry(&mut self, entry: Entry) {
-        match self.position(&entry.name) {
+        match self.position(entry.name()) {
             Some(old) => self.slots[old] = None,
             None => self.len += 1,
         }
-        let name = Arc::clone(&entry.name);
         self.slots.push(Some(entry));
-        self.reindex(name);
+        self.reindex();
     }
 
     /// Sets `name`, in its old place if it has one.
     pub fn replace(&mut self, name: &str, value: &str) {
         match self.position(name).and_then(|at| self.slots[at].as_mut()) {
-            Some(old) => *old = Entry::new(Arc::clone(&old.name), value),
+            Some(old) => *old = Entry::new(name, value),
             None => self.set(name, value),
         }
     }
@@ -126,18 +129,18 @@ impl Env {
 
     /// The variables in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.slots.iter().flatten().map(|entry| (&*entry.name, entry.value()))
+        self.slots.iter().flatten().map(|entry| (entry.name(), entry.value()))
     }
 
     fn position(&self, name: &str) -> Option<usize> {
         match &self.index {
             Some(index) => index.get(name).copied(),
-            None => self.slots.iter().position(|slot| slot.as_ref().is_some_and(|entry| &*entry.name == name)),
+            None => self.slots.iter().position(|slot| slot.as_ref().is_some_and(|entry| entry.name() == name)),
         }
     }
 
     /// Notes the newest slot, after squeezing out empty ones when they outnumber the others.
-    fn reindex(&mut self, newest: Arc<str>) {
+    fn reindex(&mut self) {
         let squeeze = self.slots.len() > SCAN_MAX && self.slots.len() > 2 * self.len;
         if squeeze {
             self.slots.retain(Option::is_some);
@@ -148,11 +151,12 @@ impl Env {
         }
         match &mut self.index {
             Some(index) if !squeeze => {
-                index.insert(newest, self.slots.len() - 1);
+                let newest = self.slots.last().and_then(Option::as_ref);
+                index.extend(newest.map(|entry| (entry.name().into(), self.slots.len() - 1)));
             }
             _ => {
                 let slots = self.slots.iter().enumerate();
-                let named = slots.filter_map(|(at, slot)| slot.as_ref().map(|entry| (Arc::clone(&entry.name), at)));
+                let named = slots.filter_map(|(at, slot)| slot.as_ref().map(|entry| (entry.name().into(), at)));
                 self.index = Some(named.collect());
             }
         }

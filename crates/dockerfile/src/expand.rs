@@ -45,9 +45,9 @@ pub struct Expanded<'w> {
     /// The text; borrowed when the word held nothing to expand.
     pub text: Cow<'w, str>,
     /// The variables that were set, each once, in order of first use.
-    pub matched: Vec<String>,
+    pub matched: Vec<&'w str>,
     /// The variables that were not set, each once, in order of first use, even those with a `:-` default.
-    pub unmatched: Vec<String>,
+    pub unmatched: Vec<&'w str>,
 }
 
 /// Why a word could not be expanded. `Display` is BuildKit's wording, with the word in front.
@@ -136,7 +136,7 @@ impl Lexer {
         let (matched, unmatched) = (run.matched, run.unmatched);
         match text {
             Ok(text) => Ok(Expanded { text: Cow::Owned(text), matched, unmatched }),
-            Err(cause) => Err(ExpandError { word: word.to_owned(), cause, unmatched }),
+            Err(cause) => Err(fault(word, cause, &unmatched)),
         }
     }
 
@@ -157,7 +157,7 @@ impl Lexer {
         run.words = Some(Words::default());
         match run.whole() {
             Ok(_) => Ok(run.words.map(Words::finish).unwrap_or_default()),
-            Err(cause) => Err(ExpandError { word: word.to_owned(), cause, unmatched: run.unmatched }),
+            Err(cause) => Err(fault(word, cause, &run.unmatched)),
         }
     }
 
@@ -165,6 +165,18 @@ impl Lexer {
         let special = |c: char| matches!(c, '$' | '\'' | '"' | '\u{FEFF}') || c == self.escape;
         !word.contains(special)
     }
+}
+
+/// The variables that were not set, of a word that could be expanded and of one that could not.
+pub(crate) fn unmatched<'e>(expanded: &'e Result<Expanded<'_>, ExpandError>) -> Vec<&'e str> {
+    match expanded {
+        Ok(expanded) => expanded.unmatched.clone(),
+        Err(error) => error.unmatched.iter().map(String::as_str).collect(),
+    }
+}
+
+fn fault(word: &str, cause: ExpandCause, unmatched: &[&str]) -> ExpandError {
+    ExpandError { word: word.to_owned(), cause, unmatched: unmatched.iter().map(|name| (*name).to_owned()).collect() }
 }
 
 /// Words being split off. Only the outermost level fills it.
@@ -209,8 +221,8 @@ struct Run<'r, 'w> {
     /// The word itself, then the word after each operator that is still open.
     levels: Vec<Level<'w>>,
     words: Option<Words>,
-    matched: Vec<String>,
-    unmatched: Vec<String>,
+    matched: Vec<&'w str>,
+    unmatched: Vec<&'w str>,
 }
 
 /// A text up to the character that ends it.
@@ -275,6 +287,7 @@ impl<'r, 'w> Run<'r, 'w> {
     /// The whole word.
     fn whole(&mut self) -> Result<String, ExpandCause> {
         let mut level = Level::new(Ending::End, self.lexer.raw_escapes);
+        level.out.reserve(self.cursor.len() + ROOM_FOR_VALUES);
         loop {
             let step = match (self.cursor.peek(), level.quoted) {
                 (None, Some(_)) => Err(ExpandCause::DoubleQuote),
@@ -522,7 +535,7 @@ impl<'r, 'w> Run<'r, 'w> {
     /// What `${name:-word}` and its kin are worth; with a colon, empty is as good as unset.
     fn operator(
         &mut self,
-        name: &str,
+        name: &'w str,
         operator: char,
         colon: bool,
         word: String,
@@ -574,7 +587,7 @@ impl<'r, 'w> Run<'r, 'w> {
     /// What `${name/pattern/replacement}` is worth.
     fn replacement(
         &mut self,
-        name: &str,
+        name: &'w str,
         all: bool,
         pattern: &str,
         replacement: &str,
@@ -637,16 +650,19 @@ impl<'r, 'w> Run<'r, 'w> {
         Ok(())
     }
 
-    fn look_up(&mut self, name: &str) -> Option<&'r str> {
+    fn look_up(&mut self, name: &'w str) -> Option<&'r str> {
         let value = self.variables.get(name);
         let seen = if value.is_some() { &mut self.matched } else { &mut self.unmatched };
         // Names in one word are few; past a handful only the lint could tell, and it wants each once.
-        if self.words.is_none() && !seen.iter().any(|known| known == name) && seen.len() < SEEN_MAX {
-            seen.push(name.to_owned());
+        if self.words.is_none() && !seen.contains(&name) && seen.len() < SEEN_MAX {
+            seen.push(name);
         }
         value
     }
 }
+
+/// Most words hold a short value or two.
+const ROOM_FOR_VALUES: usize = 64;
 
 /// How many different variables of one word are remembered for lints.
 const SEEN_MAX: usize = 64;

@@ -6,15 +6,19 @@ use std::fmt::Write;
 #[must_use]
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        push_quoted(&mut out, c);
-    }
-    out.push('"');
+    push_quoted(&mut out, text);
     out
 }
 
-fn push_quoted(out: &mut String, c: char) {
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        push_escaped(out, c);
+    }
+    out.push('"');
+}
+
+fn push_escaped(out: &mut String, c: char) {
     match c {
         '"' => out.push_str("\\\""),
         '\\' => out.push_str("\\\\"),
@@ -51,18 +55,27 @@ fn is_printable(c: char) -> bool {
 /// `%v` of a list of strings: `[a b]`.
 #[must_use]
 pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
-    bracketed(items, |item| item.as_ref().to_owned())
+    bracketed(items, |out, item| out.push_str(item))
 }
 
 /// `%q` of a list of strings: `["a" "b"]`.
 #[must_use]
 pub(crate) fn quoted_list<S: AsRef<str>>(items: &[S]) -> String {
-    bracketed(items, |item| quote(item.as_ref()))
+    bracketed(items, push_quoted)
 }
 
-fn bracketed<S>(items: &[S], print: impl Fn(&S) -> String) -> String {
-    let printed: Vec<String> = items.iter().map(print).collect();
-    format!("[{}]", printed.join(" "))
+fn bracketed<S: AsRef<str>>(items: &[S], print: impl Fn(&mut String, &str)) -> String {
+    let room: usize = items.iter().map(|item| item.as_ref().len() + 3).sum();
+    let mut out = String::with_capacity(room + 2);
+    out.push('[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        print(&mut out, item.as_ref());
+    }
+    out.push(']');
+    out
 }
 
 /// `strconv.ParseBool`.
@@ -147,10 +160,17 @@ fn is_clean(path: &str) -> bool {
 /// `path.Join`: the parts that are not empty, joined and cleaned; nothing if all are empty.
 #[must_use]
 pub(crate) fn join_path(parts: &[&str]) -> String {
-    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
-    match parts.is_empty() {
-        true => String::new(),
-        false => clean_path(&parts.join("/")),
+    let mut joined = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        // A second slash would be cleaned away again.
+        if !joined.is_empty() && !joined.ends_with('/') {
+            joined.push('/');
+        }
+        joined.push_str(part);
+    }
+    match joined.is_empty() || is_clean(&joined) {
+        true => joined,
+        false => clean_path(&joined),
     }
 }
 

@@ -111,10 +111,14 @@ impl Reference {
     /// The full form, with `:latest` where there is neither tag nor digest.
     #[must_use]
     pub fn normalized(&self) -> String {
-        match (&self.tag, &self.digest) {
-            (None, None) => format!("{self}:latest"),
-            _ => self.to_string(),
-        }
+        let tag = match (&self.tag, &self.digest) {
+            (None, None) => Some("latest"),
+            (tag, _) => tag.as_deref(),
+        };
+        let slash = if self.domain.is_empty() { "" } else { "/" };
+        let (colon, at) = (tag.map_or("", |_| ":"), self.digest.as_ref().map_or("", |_| "@"));
+        let (tag, digest) = (tag.unwrap_or_default(), self.digest.as_deref().unwrap_or_default());
+        [&self.domain, slash, &self.path, colon, tag, at, digest].concat()
     }
 
     /// The short form that Docker shows: without the default domain and `library/`.

@@ -24,6 +24,11 @@ impl<'w> Cursor<'w> {
         next
     }
 
+    /// Bytes that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     pub(crate) fn at_end(&self) -> bool {
         self.rest.is_empty()
     }

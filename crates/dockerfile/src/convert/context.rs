@@ -10,7 +10,7 @@ use super::op::{OpId, OpKind, Origin, SharedEnv, Source};
 use super::scope::Scope;
 use super::state::{History, State};
 use crate::env::Variables;
-use crate::expand::{ExpandError, Expanded, Lexer};
+use crate::expand::{ExpandError, Lexer, unmatched};
 use crate::instruction::Command;
 use crate::limits::Budget;
 use crate::rules::{Lints, undefined_var};
@@ -42,7 +42,7 @@ pub(super) struct Context<'o> {
     pub(super) budget: Budget,
     pub(super) lints: Lints,
     pub(super) graph: Graph,
-    pub(super) scope: Scope,
+    pub(super) scope: Scope<'o>,
     /// The newest environment of a process, and the version of the variables it was made of.
     pub(super) last_env: Option<(u64, SharedEnv)>,
     /// Versions given to environments so far.
@@ -95,19 +95,18 @@ impl Context<'_> {
         command: &Command<'_>,
         word: &'t str,
     ) -> Result<Cow<'t, str>, ExpandError> {
-        let mut expanded = lexer.expand(word, state.env.as_ref(), &mut self.budget);
-        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &mut expanded;
+        let expanded = lexer.expand(word, state.env.as_ref(), &mut self.budget);
+        let unmatched = unmatched(&expanded);
         if !unmatched.is_empty() {
-            let unmatched = std::mem::take(unmatched);
-            self.report_undefined(state, command, unmatched);
+            self.report_undefined(state, command, &unmatched);
         }
         expanded.map(|expanded| expanded.text)
     }
 
     /// Names that neither the environment nor an `ARG` without a value knows.
-    fn report_undefined(&mut self, state: &State<'_>, command: &Command<'_>, unmatched: Vec<String>) {
+    fn report_undefined(&mut self, state: &State<'_>, command: &Command<'_>, unmatched: &[&str]) {
         let declared = |name: &str| state.build_args.get(name).is_some() || OUTSIDE_ENV.contains(&name);
-        let unmatched: BTreeSet<String> = unmatched.into_iter().filter(|name| !declared(name)).collect();
+        let unmatched: BTreeSet<&str> = unmatched.iter().copied().filter(|name| !declared(name)).collect();
         let known = || state.env.iter().map(|(name, _)| name).take(KNOWN_MAX).collect();
         undefined_var::report(command, &unmatched, known, &mut self.lints);
     }

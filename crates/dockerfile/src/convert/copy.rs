@@ -279,11 +279,15 @@ fn keep_end(original: &str, cleaned: String) -> String {
 }
 
 fn history_line(words: &Expanded<'_>, verb: Verb<'_>) -> String {
-    let mut line = match verb {
-        Verb::Add { .. } => "ADD".to_owned(),
-        Verb::Copy { parents: true } => "COPY --parents".to_owned(),
-        Verb::Copy { .. } => "COPY".to_owned(),
-    };
+    let sources = words.sources.iter().map(|(source, _)| source.len() + 1).sum::<usize>();
+    let files = words.files.iter().map(|(name, _)| name.len() + 3).sum::<usize>();
+    let mut line =
+        String::with_capacity(64 + words.chown.len() + words.chmod.len() + sources + files + words.dest.len());
+    line.push_str(match verb {
+        Verb::Add { .. } => "ADD",
+        Verb::Copy { parents: true } => "COPY --parents",
+        Verb::Copy { .. } => "COPY",
+    });
     if !words.chown.is_empty() {
         line.extend([" --chown=", &words.chown]);
     }

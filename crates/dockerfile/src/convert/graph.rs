@@ -1,8 +1,10 @@
 //! The graph of operations while it grows: equal operations are one, and the order at the end is BuildKit's.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashSet};
 
 use super::op::{Op, OpId, OpKind, Origin, SharedEnv};
 use crate::env::Env;
@@ -12,8 +14,10 @@ use crate::limits::{Budget, LimitReached};
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     ops: Vec<Op>,
-    /// Operations by their hash, so that each is held once.
-    known: HashMap<u64, Vec<OpId>>,
+    /// The newest operation of each hash, so that each is held once.
+    known: HashMap<u64, OpId>,
+    /// For each operation the one before it that has the same hash.
+    earlier: Vec<Option<OpId>>,
     hasher: RandomState,
     envs: HashSet<Arc<Vec<Arc<str>>>>,
 }
@@ -24,16 +28,19 @@ const ENTRY_BYTES: usize = 32;
 impl Graph {
     /// Adds an operation, or finds the one that is the same.
     pub(super) fn add(&mut self, kind: OpKind, origin: Origin, budget: &mut Budget) -> Result<OpId, LimitReached> {
-        let same_hash = self.known.entry(self.hasher.hash_one(&kind)).or_default();
-        if let Some(known) = same_hash.iter().find(|known| self.ops[**known].kind == kind) {
-            return Ok(*known);
+        let hash = self.hasher.hash_one(&kind);
+        let newest = self.known.get(&hash).copied();
+        let mut same_hash = std::iter::successors(newest, |id| self.earlier[*id]);
+        if let Some(known) = same_hash.find(|id| self.ops[*id].kind == kind) {
+            return Ok(known);
         }
         let ops_max = budget.limits().ops_max;
         if self.ops.len() >= ops_max {
             return Err(LimitReached::Ops(ops_max));
         }
         let id = self.ops.len();
-        same_hash.push(id);
+        self.known.insert(hash, id);
+        self.earlier.push(newest);
         self.ops.push(Op { kind, origin });
         Ok(id)
     }
@@ -77,7 +84,8 @@ impl Graph {
     /// Depth first, by a list instead of recursion: chains are as long as files are.
     fn order(&self, root: Option<OpId>) -> Vec<OpId> {
         let mut seen = vec![false; self.ops.len()];
-        let mut order = Vec::new();
+        let mut order = Vec::with_capacity(self.ops.len());
+        let mut inputs = Vec::new();
         let mut open: Vec<(OpId, bool)> = root.into_iter().map(|root| (root, false)).collect();
         while let Some((id, entered)) = open.pop() {
             if entered {
@@ -85,7 +93,8 @@ impl Graph {
             } else if !seen[id] {
                 seen[id] = true;
                 open.push((id, true));
-                open.extend(self.ops[id].kind.inputs().into_iter().rev().map(|input| (input, false)));
+                self.ops[id].kind.list_inputs(&mut inputs);
+                open.extend(inputs.iter().rev().map(|input| (*input, false)));
             }
         }
         order

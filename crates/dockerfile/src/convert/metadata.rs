@@ -8,6 +8,7 @@ use super::op::{FileAction, FileOp, OpKind, Origin};
 use super::state::{State, normal_workdir};
 use crate::config;
 use crate::duration::format_duration;
+use crate::env::Variables;
 use crate::goformat::{clean_path, list, quoted_list};
 use crate::instruction::{Arg, CmdLine, Command, Healthcheck, KeyValue};
 use crate::limits::LimitReached;
@@ -149,7 +150,7 @@ impl Context<'_> {
         if state.config.shell.is_empty() {
             json_args_recommended::report(command, &mut self.lints);
         }
-        state.with_shell(&args.join(" "))
+        state.with_shell(args.join(" "))
     }
 
     /// `HEALTHCHECK`.

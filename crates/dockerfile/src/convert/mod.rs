@@ -38,8 +38,8 @@ use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
 use crate::directive::detect_check;
 use crate::dockerignore::DockerIgnore;
-use crate::env::Env;
-use crate::expand::{ExpandCause, ExpandError, Expanded, Lexer};
+use crate::env::Variables;
+use crate::expand::{ExpandCause, Lexer, unmatched};
 use crate::instruction::{CommandKind, Instructions, Stage};
 use crate::limits::{Budget, LimitReached, Limits};
 use crate::parse::Parsed;
@@ -53,7 +53,7 @@ use crate::span::Span;
 use context::{Context, Fault};
 use copy::Verb;
 use graph::Graph;
-use scope::Scope;
+use scope::{Predefined, Scope};
 use stages::{Node, SCRATCH, Stages, Step};
 use state::State;
 use triggers::Triggers;
@@ -238,18 +238,18 @@ impl<'d, 'o> Converter<'d, 'o> {
         let args = &options.build_args;
         // A trigger may import an argument, too.
         let predefined = match scope::is_used(instructions) || self.may_trigger {
-            true => scope::predefined(&options.build_platform, &options.target_platform, target, args),
-            false => Env::new(),
+            true => Predefined::new(&options.build_platform, &options.target_platform, target, args),
+            false => Predefined::default(),
         };
         let Context { lexer, budget, .. } = &mut self.context;
         let meta_args = &instructions.meta_args;
-        let given = scope::with_meta_args(&predefined, meta_args, args, *lexer, budget);
-        let defaults = match args.is_empty() {
-            true => given.as_ref().ok().cloned(),
-            false => scope::with_meta_args(&predefined, meta_args, &BTreeMap::new(), *lexer, budget).ok(),
+        let given = Scope::new(predefined.clone(), meta_args, args, *lexer, budget);
+        let without_args = match args.is_empty() {
+            true => None,
+            false => Some(Scope::new(predefined, meta_args, &BTreeMap::new(), *lexer, budget)),
         };
-        if let Some(defaults) = defaults {
-            self.check_default_bases(instructions, &defaults);
+        if let Ok(defaults) = without_args.as_ref().unwrap_or(&given) {
+            self.check_default_bases(instructions, defaults);
         }
         match given {
             Ok(scope) => self.context.scope = scope,
@@ -262,11 +262,11 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     /// Reports a base that is no reference when no build arguments are given.
-    fn check_default_bases(&mut self, instructions: &Instructions<'_>, defaults: &Scope) {
+    fn check_default_bases(&mut self, instructions: &Instructions<'_>, defaults: &Scope<'_>) {
         let context = &mut self.context;
         context.lints.enter(&[]);
         for stage in &instructions.stages {
-            let name = context.lexer.expand(stage.base.as_str(), &defaults.values, &mut context.budget);
+            let name = context.lexer.expand(stage.base.as_str(), defaults, &mut context.budget);
             match name.map(|name| Reference::parse(&name.text)) {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => invalid_default_arg_in_from::report(stage, &mut context.lints),
@@ -279,9 +279,8 @@ impl<'d, 'o> Converter<'d, 'o> {
     fn add_stage(&mut self, index: usize, stage: &'d Stage<'_>) -> Result<(), Stop> {
         let context = &mut self.context;
         context.lints.enter(&stage.from.comments);
-        let expanded = context.lexer.expand(stage.base.as_str(), &context.scope.values, &mut context.budget);
-        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        context.scope.report_undeclared(stage, unmatched, &mut context.lints);
+        let expanded = context.lexer.expand(stage.base.as_str(), &context.scope, &mut context.budget);
+        context.scope.report_undeclared(stage, &unmatched(&expanded), &mut context.lints);
         let base = match expanded {
             Ok(base) if !base.text.is_empty() => base.text.into_owned(),
             Ok(_) => {
@@ -302,9 +301,8 @@ impl<'d, 'o> Converter<'d, 'o> {
     fn stage_platform(&mut self, stage: &Stage<'_>, expression: &str) -> Result<Platform, Stop> {
         let span = stage.from.flags.first().map_or(stage.from.keyword.span, |flag| flag.span);
         let context = &mut self.context;
-        let expanded = context.lexer.expand(expression, &context.scope.values, &mut context.budget);
-        let (Ok(Expanded { unmatched, .. }) | Err(ExpandError { unmatched, .. })) = &expanded;
-        context.scope.report_undeclared(stage, unmatched, &mut context.lints);
+        let expanded = context.lexer.expand(expression, &context.scope, &mut context.budget);
+        context.scope.report_undeclared(stage, &unmatched(&expanded), &mut context.lints);
         let expanded = expanded.map_err(|error| {
             let limit = matches!(error.cause, ExpandCause::Limit(_));
             let error = if limit { error.into() } else { ConvertError::PlatformExpand(error) };
@@ -334,6 +332,7 @@ impl<'d, 'o> Converter<'d, 'o> {
     /// Finds out which stage needs which.
     fn connect(&mut self, instructions: &'d Instructions<'_>) -> Result<(), Stop> {
         for (index, stage) in instructions.stages.iter().enumerate() {
+            self.stages.nodes[index].steps.reserve(stage.commands.len());
             for command in &stage.commands {
                 let step = self.stages.step(command, None, &mut self.context);
                 let step = step.map_err(|error| self.stop(error, command.instruction.head_span()))?;
@@ -541,7 +540,7 @@ impl<'d, 'o> Converter<'d, 'o> {
     }
 
     fn take_result(&mut self, target: usize, made: &mut Conversion) {
-        let Some(state) = self.stages.take_state(target) else { return };
+        let Some(mut state) = self.stages.take_state(target) else { return };
         made.config = state.finished_config();
         made.config.labels.extend(self.context.options.labels.clone());
         made.author = state.author;

@@ -303,9 +303,10 @@ pub struct CopyAction {
 }
 
 impl OpKind {
-    /// The operations this one builds on, each once, in the order a builder would first look at them.
-    pub(super) fn inputs(&self) -> Vec<OpId> {
-        let mut inputs = Vec::new();
+    /// Makes `inputs` the list of the operations this one builds on, each once, in the order a builder would first look at
+    /// them.
+    pub(super) fn list_inputs(&self, inputs: &mut Vec<OpId>) {
+        inputs.clear();
         let mut add = |input: Option<OpId>| {
             if let Some(input) = input.filter(|input| !inputs.contains(input)) {
                 inputs.push(input);
@@ -313,7 +314,7 @@ impl OpKind {
         };
         match self {
             OpKind::Source(_) => {}
-            OpKind::Merge { inputs } => inputs.iter().for_each(|input| add(Some(*input))),
+            OpKind::Merge { inputs: trees } => trees.iter().for_each(|tree| add(Some(*tree))),
             OpKind::Exec(exec) => {
                 add(exec.root);
                 exec.mounts.iter().for_each(|mount| add(mount.input));
@@ -327,7 +328,6 @@ impl OpKind {
                 });
             }
         }
-        inputs
     }
 
     /// Replaces every input by what `to` makes of it.

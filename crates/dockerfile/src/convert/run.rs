@@ -82,21 +82,22 @@ impl Context<'_> {
         origin: Origin,
         mounts: &mut Mounts,
     ) -> Result<Vec<String>, ConvertError> {
-        let words: Vec<&str> = run.cmdline.args.iter().map(Text::as_str).collect();
-        let text = match (run.heredocs, words.as_slice()) {
-            ([], _) if !run.cmdline.shell_form => return Ok(words.into_iter().map(str::to_owned).collect()),
-            ([], words) => words.join(" "),
-            ([first, ..], [line]) if run.cmdline.shell_form => match heredoc::parse_word(line) {
+        let words = || run.cmdline.args.iter().map(Text::as_str);
+        let text = match (run.heredocs, run.cmdline.args) {
+            ([], _) if !run.cmdline.shell_form => return Ok(words().map(str::to_owned).collect()),
+            ([], [line]) => line.as_str().to_owned(),
+            ([], _) => words().collect::<Vec<_>>().join(" "),
+            ([first, ..], [line]) if run.cmdline.shell_form => match heredoc::parse_word(line.as_str()) {
                 Ok(Some(_)) => self.whole_script(state, first, origin, mounts)?,
-                _ => run.heredocs.iter().fold((*line).to_owned(), |mut text, heredoc| {
+                _ => run.heredocs.iter().fold(line.as_str().to_owned(), |mut text, heredoc| {
                     text.extend(["\n", heredoc.content, &heredoc.name]);
                     text
                 }),
             },
-            _ => return Err(ConvertError::RunHeredoc(list(&words))),
+            _ => return Err(ConvertError::RunHeredoc(list(&words().collect::<Vec<_>>()))),
         };
         Ok(match run.cmdline.shell_form {
-            true => state.with_shell(&text),
+            true => state.with_shell(text),
             false => vec![text],
         })
     }

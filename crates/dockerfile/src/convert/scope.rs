@@ -1,5 +1,6 @@
 //! The global scope: predefined platform arguments, then the `ARG`s before the first `FROM`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ast::Instruction;
@@ -29,76 +30,90 @@ pub(super) fn is_used(instructions: &Instructions<'_>) -> bool {
 }
 
 /// What `FROM` can use, without the file's own arguments.
-pub(super) fn predefined(build: &Platform, target: &Platform, target_stage: &str, args: &BuildArgs) -> Env {
-    let target_stage = if target_stage.is_empty() { "default" } else { target_stage };
-    let values = [
-        ("BUILDPLATFORM", build.without_version()),
-        ("BUILDOS", build.os.clone()),
-        ("BUILDOSVERSION", build.os_version.clone()),
-        ("BUILDARCH", build.architecture.clone()),
-        ("BUILDVARIANT", build.variant.clone()),
-        ("TARGETPLATFORM", target.to_string()),
-        ("TARGETOS", target.os.clone()),
-        ("TARGETOSVERSION", target.os_version.clone()),
-        ("TARGETARCH", target.architecture.clone()),
-        ("TARGETVARIANT", target.variant.clone()),
-        ("TARGETSTAGE", target_stage.to_owned()),
-    ];
-    values.into_iter().map(|(name, value)| (name, args.get(name).cloned().unwrap_or(value))).collect()
-}
-
-/// The global scope.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scope {
-    /// The variables that have a value.
-    pub(super) values: Env,
-    /// The names the file declares, with or without a value.
-    pub(super) declared: BTreeSet<String>,
+pub(super) struct Predefined<'o> {
+    values: Vec<(&'static str, Cow<'o, str>)>,
 }
 
-/// Adds the `ARG`s before the first `FROM`: a build argument wins over the default, which may use what came before.
-pub(super) fn with_meta_args<'d>(
-    predefined: &Env,
-    meta_args: &[Command<'d>],
-    args: &BuildArgs,
-    lexer: Lexer,
-    budget: &mut Budget,
-) -> Result<Scope, (ExpandError, &'d Instruction<'d>)> {
-    let mut scope = Scope { values: predefined.clone(), declared: BTreeSet::new() };
-    for command in meta_args {
-        let CommandKind::Arg(declarations) = &command.kind else { continue };
-        for declaration in declarations {
-            scope.declared.insert(declaration.key.to_owned());
-            let given = args.get(declaration.key).cloned();
-            let value = match (given, declaration.value) {
-                (Some(given), _) => Some(given),
-                (None, None) => None,
-                (None, Some(default)) => {
-                    let expanded = lexer.expand(default, &scope.values, budget);
-                    Some(expanded.map_err(|error| (error, command.instruction))?.text.into_owned())
-                }
-            };
-            if let Some(value) = value {
+impl<'o> Predefined<'o> {
+    /// The platforms and the stage to build, but for what the build arguments say otherwise.
+    pub(super) fn new(build: &'o Platform, target: &'o Platform, target_stage: &str, args: &'o BuildArgs) -> Self {
+        let target_stage = if target_stage.is_empty() { "default" } else { target_stage };
+        let values = [
+            ("BUILDPLATFORM", Cow::Owned(build.without_version())),
+            ("BUILDOS", Cow::Borrowed(build.os.as_str())),
+            ("BUILDOSVERSION", Cow::Borrowed(build.os_version.as_str())),
+            ("BUILDARCH", Cow::Borrowed(build.architecture.as_str())),
+            ("BUILDVARIANT", Cow::Borrowed(build.variant.as_str())),
+            ("TARGETPLATFORM", Cow::Owned(target.to_string())),
+            ("TARGETOS", Cow::Borrowed(target.os.as_str())),
+            ("TARGETOSVERSION", Cow::Borrowed(target.os_version.as_str())),
+            ("TARGETARCH", Cow::Borrowed(target.architecture.as_str())),
+            ("TARGETVARIANT", Cow::Borrowed(target.variant.as_str())),
+            ("TARGETSTAGE", Cow::Owned(target_stage.to_owned())),
+        ];
+        let given = |name: &str| args.get(name).map(|value| Cow::Borrowed(value.as_str()));
+        Predefined { values: values.into_iter().map(|(name, value)| (name, given(name).unwrap_or(value))).collect() }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// The global scope: the predefined arguments, then the `ARG`s before the first `FROM`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope<'o> {
+    predefined: Predefined<'o>,
+    /// The arguments of the file that have a value.
+    values: Env,
+    /// The names the file declares, with or without a value.
+    declared: BTreeSet<String>,
+}
+
+impl Variables for Scope<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).or_else(|| self.predefined.get(name))
+    }
+}
+
+impl<'o> Scope<'o> {
+    /// Adds the file's arguments: a build argument wins over the default, which may use what came before it.
+    pub(super) fn new<'d>(
+        predefined: Predefined<'o>,
+        meta_args: &[Command<'d>],
+        args: &BuildArgs,
+        lexer: Lexer,
+        budget: &mut Budget,
+    ) -> Result<Self, (ExpandError, &'d Instruction<'d>)> {
+        let mut scope = Scope { predefined, ..Scope::default() };
+        for command in meta_args {
+            let CommandKind::Arg(declarations) = &command.kind else { continue };
+            for declaration in declarations {
+                scope.declared.insert(declaration.key.to_owned());
+                let value = match (args.get(declaration.key), declaration.value) {
+                    (Some(given), _) => Cow::Borrowed(given.as_str()),
+                    (None, None) => continue,
+                    (None, Some(default)) => {
+                        let expanded = lexer.expand(default, &scope, budget);
+                        expanded.map_err(|error| (error, command.instruction))?.text
+                    }
+                };
                 scope.values.set(declaration.key, &value);
             }
         }
+        Ok(scope)
     }
-    Ok(scope)
-}
 
-impl Scope {
     /// Reports variables of a `FROM` that nothing declares.
-    pub(super) fn report_undeclared(&self, stage: &Stage<'_>, unmatched: &[String], lints: &mut Lints) {
+    pub(super) fn report_undeclared(&self, stage: &Stage<'_>, unmatched: &[&str], lints: &mut Lints) {
         let is_declared = |name: &str| self.get(name).is_some() || self.declared.contains(name);
-        let undeclared: Vec<String> = unmatched.iter().filter(|name| !is_declared(name)).cloned().collect();
-        let names = || {
+        let undeclared: Vec<&str> = unmatched.iter().copied().filter(|name| !is_declared(name)).collect();
+        let known = || {
+            let predefined = self.predefined.values.iter().map(|(name, _)| *name);
             let values = self.values.iter().map(|(name, _)| name);
-            values.chain(self.declared.iter().map(String::as_str)).take(NAMES_MAX).collect()
+            predefined.chain(values).chain(self.declared.iter().map(String::as_str)).take(NAMES_MAX).collect()
         };
-        undefined_arg_in_from::report(stage, &undeclared, names, lints);
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name)
+        undefined_arg_in_from::report(stage, &undeclared, known, lints);
     }
 }

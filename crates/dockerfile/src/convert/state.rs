@@ -106,9 +106,9 @@ impl<'d> State<'d> {
     }
 
     /// The config as the image will have it.
-    pub(super) fn finished_config(&self) -> ImageConfig {
-        let mut config = ImageConfig::clone(&self.config);
-        config.env = self.image_env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pub(super) fn finished_config(&mut self) -> ImageConfig {
+        let mut config = Rc::unwrap_or_clone(std::mem::take(&mut self.config));
+        config.env = self.image_env.entries().map(|entry| entry.as_ref().to_owned()).collect();
         config
     }
 
@@ -117,13 +117,14 @@ impl<'d> State<'d> {
     }
 
     /// The command line of a shell form.
-    pub(super) fn with_shell(&self, text: &str) -> Vec<String> {
+    pub(super) fn with_shell(&self, text: String) -> Vec<String> {
         let default: &[&str] = if self.windows { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
-        let mut args: Vec<String> = match self.config.shell.is_empty() {
-            true => default.iter().map(|part| (*part).to_owned()).collect(),
-            false => self.config.shell.clone(),
-        };
-        args.push(text.to_owned());
+        let mut args = Vec::with_capacity(1 + self.config.shell.len().max(default.len()));
+        match self.config.shell.is_empty() {
+            true => args.extend(default.iter().map(|part| (*part).to_owned())),
+            false => args.extend_from_slice(&self.config.shell),
+        }
+        args.push(text);
         args
     }
 }

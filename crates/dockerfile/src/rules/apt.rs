@@ -1,6 +1,6 @@
 //! What the apt rules look at: the calls of `apt-get` and `apt` in one `RUN`, in shell form or heredoc.
 
-use super::shell::{Word, commands};
+use super::shell::{Word, each_command};
 use super::{Lints, apt_lists_left, apt_missing_yes, apt_update_separate};
 use crate::instruction::{Command, Run};
 use crate::span::{Span, to_u32};
@@ -76,7 +76,9 @@ impl<'r> Script<'r> {
     }
 
     fn calls(&self) -> Vec<Call<'r>> {
-        commands(self.text).iter().filter_map(|words| self.call(words)).collect()
+        let mut calls = Vec::new();
+        each_command(self.text, |words| calls.extend(self.call(words)));
+        calls
     }
 
     fn call(&self, words: &[Word]) -> Option<Call<'r>> {

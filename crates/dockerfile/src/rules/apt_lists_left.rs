@@ -2,7 +2,7 @@
 
 use super::Lints;
 use super::apt::{Call, Script};
-use super::shell::commands;
+use super::shell::each_command;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::instruction::Run;
 
@@ -22,10 +22,13 @@ pub(super) fn check(script: &Script<'_>, calls: &[Call<'_>], run: &Run<'_>, lint
 
 /// Whether a command that removes files is given the lists' folder, be it in the quoted script of another shell.
 fn removes_lists(text: &str) -> bool {
-    text.contains(LISTS)
-        && commands(text).iter().any(|words| {
+    let mut removed = false;
+    if text.contains(LISTS) {
+        each_command(text, |words| {
             let words = || words.iter().map(|word| &text[word.clone()]);
             let removes = words().any(|word| matches!(word, "rm" | "find" | "xargs" | "rmdir"));
-            words().any(|word| word.contains(LISTS) && (removes || word.contains("rm ")))
-        })
+            removed |= words().any(|word| word.contains(LISTS) && (removes || word.contains("rm ")));
+        });
+    }
+    removed
 }

@@ -9,7 +9,7 @@ use crate::instruction::Stage;
 pub(crate) fn check(stage: &Stage<'_>, expanded: &Expanded<'_>, target: &str, lints: &mut Lints) {
     let only_target = expanded.matched.len() == 1
         && expanded.unmatched.is_empty()
-        && expanded.matched.iter().any(|name| name == "TARGETPLATFORM");
+        && expanded.matched.iter().any(|name| *name == "TARGETPLATFORM");
     if !only_target || expanded.text != target {
         return;
     }

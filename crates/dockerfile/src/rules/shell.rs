@@ -8,18 +8,23 @@ use std::ops::Range;
 /// A word: where it stands in the text, quotes included.
 pub(super) type Word = Range<usize>;
 
-/// The simple commands of `text`, each with at least one word.
-pub(super) fn commands(text: &str) -> Vec<Vec<Word>> {
+/// Shows `command` the words of each simple command of `text`, at least one at a time.
+pub(super) fn each_command(text: &str, mut command: impl FnMut(&[Word])) {
     let bytes = text.as_bytes();
-    let mut commands = Vec::new();
-    let mut words: Vec<Word> = Vec::new();
+    let mut words: Vec<Word> = Vec::with_capacity(WORDS_AT_FIRST);
+    let mut close = |words: &mut Vec<Word>| {
+        if !words.is_empty() {
+            command(words);
+            words.clear();
+        }
+    };
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b' ' | b'\t' | b'\r' => at += 1,
             b'\\' if bytes.get(at + 1) == Some(&b'\n') => at += 2,
             b'\n' | b';' | b'&' | b'|' | b'(' | b')' => {
-                close(&mut commands, &mut words);
+                close(&mut words);
                 at += 1;
             }
             b'#' => at += bytes[at..].iter().take_while(|byte| **byte != b'\n').count(),
@@ -30,15 +35,11 @@ pub(super) fn commands(text: &str) -> Vec<Vec<Word>> {
             }
         }
     }
-    close(&mut commands, &mut words);
-    commands
+    close(&mut words);
 }
 
-fn close(commands: &mut Vec<Vec<Word>>, words: &mut Vec<Word>) {
-    if !words.is_empty() {
-        commands.push(std::mem::take(words));
-    }
-}
+/// Room for the words of most commands.
+const WORDS_AT_FIRST: usize = 32;
 
 fn word_end(bytes: &[u8], start: usize) -> usize {
     let mut quote = None;
@@ -63,7 +64,9 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<Vec<&str>> {
-        commands(text).into_iter().map(|words| words.into_iter().map(|word| &text[word]).collect()).collect()
+        let mut found = Vec::new();
+        each_command(text, |words| found.push(words.iter().map(|word| &text[word.clone()]).collect()));
+        found
     }
 
     #[test]

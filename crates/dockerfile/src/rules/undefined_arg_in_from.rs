@@ -7,7 +7,7 @@ use crate::instruction::Stage;
 /// Reports the names in `unmatched` that are not declared. `declared` lists the names that are.
 pub(crate) fn report<'k>(
     stage: &Stage<'_>,
-    unmatched: &[String],
+    unmatched: &[&str],
     declared: impl Fn() -> Vec<&'k str>,
     lints: &mut Lints,
 ) {
@@ -15,7 +15,7 @@ pub(crate) fn report<'k>(
         return;
     }
     let declared = declared();
-    for name in unmatched.iter().filter(|name| !declared.contains(&name.as_str())) {
+    for name in unmatched.iter().filter(|name| !declared.contains(name)) {
         let near = if lints.may_search() { suggest(name, &declared) } else { None };
         let help = match near {
             Some(near) => format!("did you mean {near}?"),

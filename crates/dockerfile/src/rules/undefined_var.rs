@@ -10,7 +10,7 @@ use crate::span::Span;
 /// Reports the names in `unmatched`. `known` lists the variables that are set; it is asked only while suggestions are made.
 pub(crate) fn report<'k>(
     command: &Command<'_>,
-    unmatched: &BTreeSet<String>,
+    unmatched: &BTreeSet<&str>,
     known: impl Fn() -> Vec<&'k str>,
     lints: &mut Lints,
 ) {
