@@ -56,13 +56,13 @@ pub fn analyze<'a>(source: &'a Source<'_>, options: &AnalysisOptions) -> Analysi
         return Analysis { conversion: Conversion::default(), diagnostics: vec![found], dockerfile: parsed.dockerfile };
     }
     let typed = instruction::read(&parsed.dockerfile);
-    let mut convert_options = options.convert.clone();
-    if let Some(policy) = &options.policy {
-        convert_options.limits = policy.limits;
-    }
-    let conversion = convert(&parsed, &typed.instructions, options.base_config.as_ref(), &convert_options);
+    let convert_options = match &options.policy {
+        Some(policy) => &ConvertOptions { limits: policy.limits, ..options.convert.clone() },
+        None => &options.convert,
+    };
+    let conversion = convert(&parsed, &typed.instructions, options.base_config.as_ref(), convert_options);
     let mut diagnostics = parsed.diagnostics.clone();
-    diagnostics.extend(typed.diagnostics.iter().cloned());
+    diagnostics.extend(typed.diagnostics);
     diagnostics.extend(conversion.errors.iter().cloned());
     if let Some(policy) = &options.policy {
         diagnostics.extend(policy::check(policy, &parsed, &typed.instructions, options.base_config.as_ref()));

@@ -131,30 +131,39 @@ pub(crate) fn clean_path(path: &str) -> String {
     if is_clean(path) {
         return path.to_owned();
     }
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
+    let root = if path.starts_with('/') { "/" } else { "" };
+    let mut cleaned = String::with_capacity(path.len() + 1);
+    cleaned.push_str(root);
     for part in path.split('/') {
+        let last = cleaned[root.len()..].rsplit('/').next().unwrap_or_default();
         match part {
             "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
+            ".." if !matches!(last, "" | "..") => {
+                let parent = cleaned.len() - last.len();
+                cleaned.truncate(parent.saturating_sub(1).max(root.len()));
             }
-            ".." if rooted => {}
-            part => parts.push(part),
+            ".." if !root.is_empty() => {}
+            part => {
+                if cleaned.len() > root.len() {
+                    cleaned.push('/');
+                }
+                cleaned.push_str(part);
+            }
         }
     }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => parts.join("/"),
-    }
+    if cleaned.is_empty() { ".".to_owned() } else { cleaned }
 }
 
 /// Whether a rooted path has neither empty nor dotted parts; a few that are clean are not seen to be.
 fn is_clean(path: &str) -> bool {
     let bytes = path.as_bytes();
-    let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
-    bytes.first() == Some(&b'/') && (bytes.len() == 1 || bytes.last() != Some(&b'/')) && !bytes.windows(2).any(odd)
+    let mut after_slash = false;
+    let odd = |byte: &u8| {
+        let odd = after_slash && matches!(byte, b'/' | b'.');
+        after_slash = *byte == b'/';
+        odd
+    };
+    bytes.first() == Some(&b'/') && (bytes.len() == 1 || bytes.last() != Some(&b'/')) && !bytes.iter().any(odd)
 }
 
 /// `path.Join`: the parts that are not empty, joined and cleaned; nothing if all are empty.

@@ -1,5 +1,6 @@
 //! Platforms such as `linux/amd64` and `linux/arm/v7`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::goformat::{quote, to_lower};
@@ -9,13 +10,13 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Platform {
     /// Such as `linux`.
-    pub os: String,
+    pub os: Cow<'static, str>,
     /// Such as `amd64`.
-    pub architecture: String,
+    pub architecture: Cow<'static, str>,
     /// Such as `v7`; usually empty.
-    pub variant: String,
+    pub variant: Cow<'static, str>,
     /// Of Windows; usually empty.
-    pub os_version: String,
+    pub os_version: Cow<'static, str>,
 }
 
 impl Default for Platform {
@@ -117,13 +118,8 @@ const PROCESSORS: [&str; 24] = [
 impl Platform {
     /// A platform without variant and version.
     #[must_use]
-    pub fn new(os: &str, architecture: &str) -> Self {
-        Platform {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant: String::new(),
-            os_version: String::new(),
-        }
+    pub fn new(os: &'static str, architecture: &'static str) -> Self {
+        Platform { os: os.into(), architecture: architecture.into(), variant: "".into(), os_version: "".into() }
     }
 
     /// Reads `os`, `architecture`, `os/architecture` or `os/architecture/variant`; what is missing is taken from `host`.
@@ -143,27 +139,27 @@ impl Platform {
         }
         let os = normal_os(os);
         let (architecture, variant) = match rest {
-            [] if SYSTEMS.contains(&os.as_str()) => (host.architecture.clone(), host.variant.clone()),
+            [] if SYSTEMS.contains(&os.as_ref()) => (host.architecture.clone(), host.variant.clone()),
             [] => return Platform::of_processor(first, text, host),
             [architecture] => normal_processor(architecture, ""),
             [architecture, variant] => normal_processor(architecture, variant),
             _ => return Err(PlatformError::TooManyParts(text.to_owned())),
         };
-        let variant = match (architecture.as_str(), variant.as_str(), rest.len()) {
-            ("arm", "v7", 1) => String::new(),
-            ("arm64", "", 2) => "v8".to_owned(),
+        let variant = match (architecture.as_ref(), variant.as_ref(), rest.len()) {
+            ("arm", "v7", 1) => "".into(),
+            ("arm64", "", 2) => "v8".into(),
             _ => variant,
         };
-        Ok(Platform { os, architecture, variant, os_version: os_version.to_owned() })
+        Ok(Platform { os, architecture, variant, os_version: os_version.to_owned().into() })
     }
 
     fn of_processor(word: &str, text: &str, host: &Platform) -> Result<Self, PlatformError> {
         let (architecture, variant) = normal_processor(word, "");
-        if !PROCESSORS.contains(&architecture.as_str()) {
+        if !PROCESSORS.contains(&architecture.as_ref()) {
             return Err(PlatformError::Unknown(text.to_owned()));
         }
-        let variant = if architecture == "arm" && variant == "v7" { String::new() } else { variant };
-        Ok(Platform { os: host.os.clone(), architecture, variant, os_version: String::new() })
+        let variant = if architecture == "arm" && variant == "v7" { "".into() } else { variant };
+        Ok(Platform { os: host.os.clone(), architecture, variant, os_version: "".into() })
     }
 
     /// The normal spelling: `x86_64` is `amd64`, `aarch64/v8` is `arm64`.
@@ -188,7 +184,7 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.os_version.as_str() {
+        match self.os_version.as_ref() {
             "" => f.write_str(&self.without_version()),
             version => {
                 let os = format!("{}({version})", self.os);
@@ -213,14 +209,14 @@ fn is_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-fn normal_os(os: &str) -> String {
+fn normal_os(os: &str) -> Cow<'static, str> {
     match to_lower(os).as_str() {
-        "macos" => "darwin".to_owned(),
-        os => os.to_owned(),
+        "macos" => "darwin".into(),
+        os => os.to_owned().into(),
     }
 }
 
-fn normal_processor(architecture: &str, variant: &str) -> (String, String) {
+fn normal_processor(architecture: &str, variant: &str) -> (Cow<'static, str>, Cow<'static, str>) {
     let (architecture, variant) = (to_lower(architecture), to_lower(variant));
     let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
         ("i386", _) => ("386", ""),
@@ -235,7 +231,7 @@ fn normal_processor(architecture: &str, variant: &str) -> (String, String) {
         ("arm", "8") => ("arm", "v8"),
         (architecture, variant) => (architecture, variant),
     };
-    (architecture.to_owned(), variant.to_owned())
+    (architecture.to_owned().into(), variant.to_owned().into())
 }
 
 #[cfg(test)]

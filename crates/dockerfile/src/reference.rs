@@ -71,15 +71,28 @@ impl Reference {
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ReferenceError::LooksLikeId(text.to_owned()));
         }
-        let (domain, rest) = split_domain(text);
+        Self::parts(text).map(Parts::to_reference)
+    }
+
+    /// Whether [`Reference::parse`] takes the text; does not allocate for one that it takes.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
+        Self::parts(text).is_ok()
+    }
+
+    fn parts(text: &str) -> Result<Parts<'_>, ReferenceError> {
+        let (domain, prefix, rest) = split_domain(text);
         let remote = rest.split(':').next().unwrap_or_default();
         if has_capital(remote) {
-            return Err(ReferenceError::Uppercase(remote.to_owned()));
+            return Err(ReferenceError::Uppercase([prefix, remote].concat()));
         }
-        match parse_full(domain, &rest) {
-            Some(reference) => reference,
-            None if parse_full(&to_lower(domain), &to_lower(&rest)).is_some() => Err(ReferenceError::UppercaseName),
-            None => Err(ReferenceError::Format),
+        let parts = Parts::new(domain, prefix, rest);
+        match parts.check() {
+            Some(checked) => checked.map(|()| parts),
+            None => match Parts::new(&to_lower(domain), prefix, &to_lower(rest)).check() {
+                Some(_) => Err(ReferenceError::UppercaseName),
+                None => Err(ReferenceError::Format),
+            },
         }
     }
 
@@ -147,7 +160,8 @@ impl fmt::Display for Reference {
 }
 
 /// The first part is a domain if it is `localhost`, has a dot, a colon or a capital; else the default domain is meant.
-fn split_domain(text: &str) -> (&str, String) {
+/// Domain, prefix of the path, and the rest of the text.
+fn split_domain(text: &str) -> (&str, &'static str, &str) {
     let (domain, rest) = match text.split_once('/') {
         None => (DEFAULT_DOMAIN, text),
         Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
@@ -156,44 +170,63 @@ fn split_domain(text: &str) -> (&str, String) {
         }
         Some(_) => (DEFAULT_DOMAIN, text),
     };
-    match domain == DEFAULT_DOMAIN && !rest.contains('/') {
-        true => (domain, format!("{OFFICIAL_PREFIX}{rest}")),
-        false => (domain, rest.to_owned()),
-    }
+    let prefix = if domain == DEFAULT_DOMAIN && !rest.contains('/') { OFFICIAL_PREFIX } else { "" };
+    (domain, prefix, rest)
 }
 
 fn has_capital(text: &str) -> bool {
     if text.is_ascii() { text.bytes().any(|b| b.is_ascii_uppercase()) } else { to_lower(text) != text }
 }
 
-/// `None` when the text does not have the form at all; faults within a well-formed one are errors.
-fn parse_full(domain: &str, rest: &str) -> Option<Result<Reference, ReferenceError>> {
-    let (name, digest) = match rest.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (rest, None),
-    };
-    let (path, tag) = match name.split_once(':') {
-        Some((path, tag)) => (path, Some(tag)),
-        None => (name, None),
-    };
-    // What was taken for a domain may be none, such as `a_b.c`: then it is the first part of the path.
-    let (domain, path) = match is_domain(domain) {
-        true => (domain, path.to_owned()),
-        false => ("", format!("{domain}/{path}")),
-    };
-    let well_formed = path.split('/').all(is_path_component) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest);
-    if !well_formed {
-        return None;
+/// A reference taken apart; the whole path is `prefix` and `path`.
+#[derive(Clone, Copy)]
+struct Parts<'t> {
+    /// What was taken for a domain may be none, such as `a_b.c`: then it is the first part of the path.
+    domain: &'t str,
+    is_domain: bool,
+    prefix: &'static str,
+    path: &'t str,
+    tag: Option<&'t str>,
+    digest: Option<&'t str>,
+}
+
+impl<'t> Parts<'t> {
+    fn new(domain: &'t str, prefix: &'static str, rest: &'t str) -> Self {
+        let (name, digest) = match rest.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (rest, None),
+        };
+        let (path, tag) = match name.split_once(':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (name, None),
+        };
+        Parts { domain, is_domain: domain == DEFAULT_DOMAIN || is_domain(domain), prefix, path, tag, digest }
     }
-    if path.len() > NAME_BYTES_MAX {
-        return Some(Err(ReferenceError::TooLong));
+
+    /// `None` when the text does not have the form at all; faults within a well-formed one are errors.
+    fn check(&self) -> Option<Result<(), ReferenceError>> {
+        let well_formed = (self.is_domain || is_path_component(self.domain))
+            && self.path.split('/').all(is_path_component)
+            && self.tag.is_none_or(is_tag)
+            && self.digest.is_none_or(is_digest);
+        if !well_formed {
+            return None;
+        }
+        let in_path = if self.is_domain { 0 } else { self.domain.len() + 1 };
+        if in_path + self.prefix.len() + self.path.len() > NAME_BYTES_MAX {
+            return Some(Err(ReferenceError::TooLong));
+        }
+        Some(self.digest.map_or(Ok(()), check_digest))
     }
-    Some(digest.map_or(Ok(()), check_digest).map(|()| Reference {
-        domain: domain.to_owned(),
-        path,
-        tag: tag.map(str::to_owned),
-        digest: digest.map(str::to_owned),
-    }))
+
+    fn to_reference(self) -> Reference {
+        let (domain, path) = match self.is_domain {
+            true => (self.domain, [self.prefix, self.path].concat()),
+            false => ("", [self.domain, "/", self.prefix, self.path].concat()),
+        };
+        let owned = |part: Option<&str>| part.map(str::to_owned);
+        Reference { domain: domain.to_owned(), path, tag: owned(self.tag), digest: owned(self.digest) }
+    }
 }
 
 /// `host` or `host:port`, the host being dotted names or an IPv6 address in brackets.
@@ -225,12 +258,20 @@ fn is_domain_component(text: &str) -> bool {
 
 /// Small letters and digits, joined by one `.`, one or two `_`, or any number of `-`.
 fn is_path_component(text: &str) -> bool {
-    let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else { return false };
-    let separators_good = text
-        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'));
-    is_alphanumeric(first) && is_alphanumeric(last) && separators_good
+    let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let mut rest = text.as_bytes();
+    loop {
+        let word = rest.iter().take_while(|b| is_alphanumeric(b)).count();
+        let (separator, after) = match rest[word..].iter().position(is_alphanumeric) {
+            Some(end) => rest[word..].split_at(end),
+            None => return word > 0 && word == rest.len(),
+        };
+        let is_separator = matches!(separator, b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-');
+        if word == 0 || !is_separator {
+            return false;
+        }
+        rest = after;
+    }
 }
 
 fn is_tag(text: &str) -> bool {

@@ -264,18 +264,20 @@ fn destination(cwd: &str, dest: &str) -> String {
         "" | "." => "./",
         dest => dest,
     };
-    let absolute = if dest.starts_with('/') { dest.to_owned() } else { keep_end(dest, join_path(&[cwd, dest])) };
-    let absolute = if dest.starts_with('/') { keep_end(dest, absolute) } else { absolute };
-    keep_end(&absolute, clean_path(&absolute))
+    match dest.starts_with('/') {
+        true => keep_end(dest, clean_path(dest)),
+        false => keep_end(dest, join_path(&[cwd, dest])),
+    }
 }
 
-fn keep_end(original: &str, cleaned: String) -> String {
-    match original {
-        _ if original.ends_with('/') && !cleaned.ends_with('/') => format!("{cleaned}/"),
-        _ if original.ends_with("/.") && cleaned == "/" => "/.".to_owned(),
-        _ if original.ends_with("/.") => format!("{cleaned}/."),
-        _ => cleaned,
-    }
+fn keep_end(original: &str, mut cleaned: String) -> String {
+    let end = match original {
+        _ if original.ends_with('/') => "/",
+        _ if original.ends_with("/.") => "/.",
+        _ => "",
+    };
+    cleaned.push_str(if cleaned.ends_with('/') { end.trim_start_matches('/') } else { end });
+    cleaned
 }
 
 fn history_line(words: &Expanded<'_>, verb: Verb<'_>) -> String {

@@ -114,7 +114,7 @@ impl Context<'_> {
             multiple_instructions_disallowed::report(earlier, command.instruction, &mut self.lints);
         }
         let args = self.command_line(state, command, line);
-        let message = format!("CMD {}", quoted_list(&args));
+        let message = ["CMD ", &quoted_list(&args)].concat();
         let config = state.config_mut();
         config.cmd = args;
         config.args_escaped = true;
@@ -132,7 +132,7 @@ impl Context<'_> {
             multiple_instructions_disallowed::report(earlier, command.instruction, &mut self.lints);
         }
         let args = self.command_line(state, command, line);
-        let message = format!("ENTRYPOINT {}", quoted_list(&args));
+        let message = ["ENTRYPOINT ", &quoted_list(&args)].concat();
         let keeps_cmd = state.cmd.is_some();
         let config = state.config_mut();
         config.entrypoint = args;
@@ -193,7 +193,7 @@ impl Context<'_> {
             self.budget.spend_ports(range.count()).map_err(|error| Fault::at(error, span))?;
             names.extend(range.names());
         }
-        let message = format!("EXPOSE {}", list(&names));
+        let message = ["EXPOSE ", &list(&names)].concat();
         state.config_mut().exposed_ports.extend(names);
         Ok(self.commit(state, message, false)?)
     }
@@ -216,7 +216,7 @@ impl Context<'_> {
     /// `USER`.
     pub(super) fn user(&mut self, state: &mut State<'_>, command: &Command<'_>, user: &Text<'_>) -> Done {
         let user = self.expand_text(state, command, user)?.into_owned();
-        let message = format!("USER {user}");
+        let message = ["USER ", &user].concat();
         state.config_mut().user = user;
         Ok(self.commit(state, message, false)?)
     }
@@ -230,7 +230,7 @@ impl Context<'_> {
         if volumes.iter().any(String::is_empty) {
             return Err(ConvertError::BlankVolume.into());
         }
-        let message = format!("VOLUME {}", list(&volumes));
+        let message = ["VOLUME ", &list(&volumes)].concat();
         state.config_mut().volumes.extend(volumes);
         Ok(self.commit(state, message, false)?)
     }
@@ -241,7 +241,7 @@ impl Context<'_> {
         if !is_signal(&name) {
             return Err(Fault::at(ConvertError::Signal(name), signal.span));
         }
-        let message = format!("STOPSIGNAL {name}");
+        let message = ["STOPSIGNAL ", &name].concat();
         state.config_mut().stop_signal = name;
         Ok(self.commit(state, message, false)?)
     }
@@ -249,7 +249,7 @@ impl Context<'_> {
     /// `SHELL`.
     pub(super) fn shell(&mut self, state: &mut State<'_>, args: &[Text<'_>]) -> Done {
         let shell: Vec<String> = args.iter().map(|arg| arg.as_str().to_owned()).collect();
-        let message = format!("SHELL {}", list(&shell));
+        let message = ["SHELL ", &list(&shell)].concat();
         state.config_mut().shell = shell;
         Ok(self.commit(state, message, false)?)
     }
@@ -257,7 +257,7 @@ impl Context<'_> {
     /// `MAINTAINER`: the one text that is not expanded.
     pub(super) fn maintainer(&mut self, state: &mut State<'_>, name: &Text<'_>) -> Done {
         name.as_str().clone_into(&mut state.author);
-        Ok(self.commit(state, format!("MAINTAINER {}", name.as_str()), false)?)
+        Ok(self.commit(state, ["MAINTAINER ", name.as_str()].concat(), false)?)
     }
 
     /// `WORKDIR`: also makes the directory.
@@ -287,7 +287,7 @@ impl Context<'_> {
             let op = OpKind::File(FileOp { base: state.root, actions: vec![mkdir] });
             state.root = Some(self.graph.add(op, origin, &mut self.budget)?);
         }
-        Ok(self.commit(state, format!("WORKDIR {directory}"), changes_files)?)
+        Ok(self.commit(state, ["WORKDIR ", &directory].concat(), changes_files)?)
     }
 }
 

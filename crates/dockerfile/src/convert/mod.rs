@@ -267,9 +267,9 @@ impl<'d, 'o> Converter<'d, 'o> {
         context.lints.enter(&[]);
         for stage in &instructions.stages {
             let name = context.lexer.expand(stage.base.as_str(), defaults, &mut context.budget);
-            match name.map(|name| Reference::parse(&name.text)) {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) => invalid_default_arg_in_from::report(stage, &mut context.lints),
+            match name.map(|name| Reference::is_valid(&name.text)) {
+                Ok(true) => {}
+                Ok(false) => invalid_default_arg_in_from::report(stage, &mut context.lints),
                 Err(_) => return,
             }
         }
@@ -413,6 +413,7 @@ impl<'d, 'o> Converter<'d, 'o> {
         for index in (0..reachable.len()).filter(|index| reachable[*index]) {
             let Some(stage) = self.stages.nodes[index].stage else { continue };
             let mut state = self.begin(index, stage, base)?;
+            state.history.reserve(self.stages.nodes[index].steps.len());
             let steps = std::mem::take(&mut self.stages.nodes[index].steps);
             for step in &steps {
                 self.step(&mut state, index, step)?;

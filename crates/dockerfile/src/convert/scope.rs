@@ -41,15 +41,15 @@ impl<'o> Predefined<'o> {
         let target_stage = if target_stage.is_empty() { "default" } else { target_stage };
         let values = [
             ("BUILDPLATFORM", Cow::Owned(build.without_version())),
-            ("BUILDOS", Cow::Borrowed(build.os.as_str())),
-            ("BUILDOSVERSION", Cow::Borrowed(build.os_version.as_str())),
-            ("BUILDARCH", Cow::Borrowed(build.architecture.as_str())),
-            ("BUILDVARIANT", Cow::Borrowed(build.variant.as_str())),
+            ("BUILDOS", Cow::Borrowed(build.os.as_ref())),
+            ("BUILDOSVERSION", Cow::Borrowed(build.os_version.as_ref())),
+            ("BUILDARCH", Cow::Borrowed(build.architecture.as_ref())),
+            ("BUILDVARIANT", Cow::Borrowed(build.variant.as_ref())),
             ("TARGETPLATFORM", Cow::Owned(target.to_string())),
-            ("TARGETOS", Cow::Borrowed(target.os.as_str())),
-            ("TARGETOSVERSION", Cow::Borrowed(target.os_version.as_str())),
-            ("TARGETARCH", Cow::Borrowed(target.architecture.as_str())),
-            ("TARGETVARIANT", Cow::Borrowed(target.variant.as_str())),
+            ("TARGETOS", Cow::Borrowed(target.os.as_ref())),
+            ("TARGETOSVERSION", Cow::Borrowed(target.os_version.as_ref())),
+            ("TARGETARCH", Cow::Borrowed(target.architecture.as_ref())),
+            ("TARGETVARIANT", Cow::Borrowed(target.variant.as_ref())),
             ("TARGETSTAGE", Cow::Owned(target_stage.to_owned())),
         ];
         let given = |name: &str| args.get(name).map(|value| Cow::Borrowed(value.as_str()));

@@ -285,7 +285,7 @@ impl<'d> Node<'d> {
     /// The image as a source of files.
     pub(super) fn image_source(&self, platform: &Platform) -> Option<Source> {
         let reference = self.reference.as_ref()?;
-        let id = format!("docker-image://{}", reference.normalized());
+        let id = ["docker-image://", &reference.normalized()].concat();
         Some(Source { platform: Some(platform.clone()), ..Source::named(id) })
     }
 }

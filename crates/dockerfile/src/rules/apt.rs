@@ -50,14 +50,20 @@ fn script<'r>(command: &'r Command<'r>, run: &'r Run<'r>) -> Option<Script<'r>> 
         _ => None,
     };
     let text = body.map_or(line, |body| body.content);
-    if !text.contains("apt") {
+    if memchr::memmem::find(text.as_bytes(), b"apt").is_none() {
         return None;
     }
     let place = match body {
         Some(body) => Place::Source(body.span.start),
-        None => Place::Joined(command, command.instruction.original.find(line).unwrap_or(0)),
+        None => Place::Joined(command, offset_of(line, &command.instruction.original)),
     };
     Some(Script { text, place })
+}
+
+/// Where the command line begins in the instruction's text; it is the end of it but for blanks.
+fn offset_of(line: &str, original: &str) -> usize {
+    let trimmed = original.trim_end();
+    if trimmed.ends_with(line) { trimmed.len() - line.len() } else { original.find(line).unwrap_or(0) }
 }
 
 impl Call<'_> {

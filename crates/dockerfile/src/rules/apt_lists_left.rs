@@ -22,12 +22,14 @@ pub(super) fn check(script: &Script<'_>, calls: &[Call<'_>], run: &Run<'_>, lint
 
 /// Whether a command that removes files is given the lists' folder, be it in the quoted script of another shell.
 fn removes_lists(text: &str) -> bool {
+    let lists = memchr::memmem::Finder::new(LISTS);
     let mut removed = false;
-    if text.contains(LISTS) {
+    if lists.find(text.as_bytes()).is_some() {
         each_command(text, |words| {
             let words = || words.iter().map(|word| &text[word.clone()]);
             let removes = words().any(|word| matches!(word, "rm" | "find" | "xargs" | "rmdir"));
-            removed |= words().any(|word| word.contains(LISTS) && (removes || word.contains("rm ")));
+            let names_lists = |word: &str| word.len() >= LISTS.len() && lists.find(word.as_bytes()).is_some();
+            removed |= words().any(|word| names_lists(word) && (removes || word.contains("rm ")));
         });
     }
     removed

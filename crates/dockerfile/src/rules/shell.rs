@@ -42,21 +42,29 @@ pub(super) fn each_command(text: &str, mut command: impl FnMut(&[Word])) {
 const WORDS_AT_FIRST: usize = 32;
 
 fn word_end(bytes: &[u8], start: usize) -> usize {
-    let mut quote = None;
     let mut at = start;
     while let Some(&byte) = bytes.get(at) {
-        match (quote, byte) {
-            (Some(open), byte) if byte == open => quote = None,
-            (Some(b'\''), _) => {}
-            (_, b'\\') => at += 1,
-            (Some(_), _) => {}
-            (None, b'\'' | b'"') => quote = Some(byte),
-            (None, b' ' | b'\t' | b'\r' | b'\n' | b';' | b'&' | b'|' | b'(' | b')') => break,
-            (None, _) => {}
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' => break,
+            b'\\' => at += 2,
+            b'\'' => at = memchr::memchr(byte, &bytes[at + 1..]).map_or(bytes.len(), |len| at + len + 2),
+            b'"' => at = double_quotes_end(bytes, at + 1),
+            _ => at += 1,
         }
-        at += 1;
     }
     at.min(bytes.len())
+}
+
+/// Behind the quotation mark that ends what begins at `at`.
+fn double_quotes_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
 }
 
 #[cfg(test)]
