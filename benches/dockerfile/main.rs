@@ -58,6 +58,7 @@ fn middle(criterion: &mut Criterion) {
     compare(criterion, "middle", &[MIDDLE.to_owned()]);
 }
 
+#[expect(clippy::print_stderr, reason = "a bench that is left out must be seen to be")]
 fn real(criterion: &mut Criterion) {
     let Some(shared) = std::env::var_os("DRYDOCK_SHARED") else {
         eprintln!("SKIPPED real: DRYDOCK_SHARED, the folder of the shared corpora, is not set");

@@ -3,7 +3,7 @@
 use crate::ast::Dockerfile;
 use crate::config::ImageConfig;
 use crate::convert::{Conversion, ConvertOptions, convert};
-use crate::diagnostic::{self, Diagnostic};
+use crate::diagnostic::{self, Code, Diagnostic};
 use crate::instruction;
 use crate::parse::{Mode, parse, parse_source};
 use crate::policy::{self, Policy};
@@ -42,7 +42,7 @@ impl Analysis<'_> {
 }
 
 /// Looks at a file in every way at once. One stage's errors do not keep the next from looking at the rest of the file; only a
-/// file that is too large for the policy is not looked at further, so that what it costs is bounded.
+/// file that is too large for the policy or the strict mode is not looked at further, so that what it costs is bounded.
 #[must_use]
 pub fn analyze<'a>(source: &'a Source<'_>, options: &AnalysisOptions) -> Analysis<'a> {
     if let Some(found) = options.policy.as_ref().and_then(|policy| policy::too_large(policy, source.text())) {
@@ -54,6 +54,10 @@ pub fn analyze<'a>(source: &'a Source<'_>, options: &AnalysisOptions) -> Analysi
         options.policy.as_ref().and_then(|policy| policy::too_many(policy, &parsed.dockerfile.instructions))
     {
         return Analysis { conversion: Conversion::default(), diagnostics: vec![found], dockerfile: parsed.dockerfile };
+    }
+    if parsed.diagnostics.iter().any(|found| found.code == Code::LimitReached) {
+        let diagnostics = parsed.diagnostics;
+        return Analysis { conversion: Conversion::default(), diagnostics, dockerfile: parsed.dockerfile };
     }
     let typed = instruction::read(&parsed.dockerfile);
     let convert_options = match &options.policy {

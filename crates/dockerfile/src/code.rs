@@ -377,8 +377,8 @@ codes! {
             good: "# check=error=true\nFROM debian:12\nCMD [\"sleep\", \"10\"]",
         }
         LimitReached "limit-reached" "the file costs too much" {
-            what: "Expanding its variables, or what it makes, goes over a limit.",
-            why: "A few lines can double a value until it fills the memory.",
+            what: "Expanding its variables, what it makes, or the number of its instructions or words goes over a limit.",
+            why: "A few lines can double a value until it fills the memory; thousands of instructions make no image that runs.",
             bad: "ENV A=$A$A\n(and so on, twenty times)",
             good: "ENV A=text",
         }

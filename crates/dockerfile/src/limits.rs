@@ -5,6 +5,13 @@
 
 use std::fmt;
 
+/// Instructions that a file may have in strict mode. Images of more than 127 layers can't be run anyway.
+pub const INSTRUCTIONS_MAX: usize = 1024;
+/// Words that one instruction may have in strict mode; a pair of `ENV` or `LABEL` counts as three.
+pub const WORDS_MAX: usize = 2048;
+/// Flags, and likewise heredocs, that one instruction may have in strict mode.
+pub const FLAGS_MAX: usize = 256;
+
 /// Caps on one conversion. Sizes are bytes, the rest are counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -12,7 +19,7 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Sum of all expanded text of one Dockerfile. Default 1 MiB.
     pub expanded_bytes_max: usize,
-    /// Characters that patterns such as `${x%%*.tar}` may look at, in one Dockerfile. Default 512 Ki.
+    /// Characters that patterns such as `${x%%*.tar}` may look at, in one Dockerfile. Default 128 Ki.
     pub pattern_steps_max: usize,
     /// How deep `${a:-${b:-...}}` may nest. Default 64.
     pub nesting_max: usize,
@@ -33,7 +40,7 @@ impl Default for Limits {
         Limits {
             value_bytes_max: 128 << 10,
             expanded_bytes_max: 1 << 20,
-            pattern_steps_max: 512 << 10,
+            pattern_steps_max: 128 << 10,
             nesting_max: 64,
             env_max: 4096,
             ports_max: 1024,

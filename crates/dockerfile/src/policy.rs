@@ -173,8 +173,7 @@ pub(crate) fn too_large(policy: &Policy, source: &str) -> Option<Diagnostic> {
 /// The refusal of a file of too many instructions.
 pub(crate) fn too_many(policy: &Policy, instructions: &[Instruction<'_>]) -> Option<Diagnostic> {
     let first = instructions.get(policy.instructions_max)?;
-    let message =
-        format!("the file has {} instructions; at most {} are taken", instructions.len(), policy.instructions_max);
+    let message = format!("the file has more than {} instructions", policy.instructions_max);
     let found = Diagnostic::new(Code::TooManyInstructions, first.keyword.span, message);
     Some(found.help("put several commands into one `RUN`, with `&&` or a heredoc"))
 }

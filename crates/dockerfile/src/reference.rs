@@ -68,9 +68,6 @@ impl Reference {
     /// # Ok::<(), dockerfile::reference::ReferenceError>(())
     /// ```
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(ReferenceError::LooksLikeId(text.to_owned()));
-        }
         Self::parts(text).map(Parts::to_reference)
     }
 
@@ -81,6 +78,9 @@ impl Reference {
     }
 
     fn parts(text: &str) -> Result<Parts<'_>, ReferenceError> {
+        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(ReferenceError::LooksLikeId(text.to_owned()));
+        }
         let (domain, prefix, rest) = split_domain(text);
         let remote = rest.split(':').next().unwrap_or_default();
         if has_capital(remote) {

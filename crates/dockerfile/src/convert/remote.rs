@@ -50,6 +50,10 @@ impl GitRepo<'_> {
 /// # Errors
 /// [`ConvertError::GitQuery`] for a repository whose URL has a query that means nothing.
 pub(super) fn classify(source: &str) -> Result<Remote<'_>, ConvertError> {
+    // Both forms have a colon, most paths have none.
+    if memchr::memchr(b':', source.as_bytes()).is_none() {
+        return Ok(Remote::Local);
+    }
     if let Some((scheme, rest)) = scheme_of(source) {
         return classify_url(source, &scheme, rest);
     }

@@ -13,6 +13,7 @@ use crate::ast::{Directive, DirectiveName, Dockerfile, Instruction, Keyword, Tri
 use crate::diagnostic::{self, Code, Diagnostic, MAX_DIAGNOSTICS};
 use crate::directive::{DirectiveReader, Found};
 use crate::flags;
+use crate::limits::{FLAGS_MAX, INSTRUCTIONS_MAX, WORDS_MAX};
 use crate::lines::{self, Lines, LogicalLine, PhysicalLine};
 use crate::source::{MAX_SOURCE_BYTES, Replaced, Source};
 use crate::span::{Span, Text, to_u32};
@@ -78,7 +79,7 @@ pub fn parse_source<'a>(source: &'a Source<'_>, mode: Mode) -> Parsed<'a> {
 }
 
 fn parse_decoded<'a>(text: &'a str, replaced: &'a [Replaced], mode: Mode) -> Parsed<'a> {
-    let mut parser = Parser::new(text, replaced);
+    let mut parser = Parser::new(text, replaced, mode);
     if text.len() > MAX_SOURCE_BYTES {
         parser.diagnostics.push(too_large(text));
         return parser.parsed();
@@ -105,6 +106,7 @@ const MAX_LOST_HEREDOCS: u32 = 8;
 const RESERVED_MAX: usize = 256;
 
 struct Parser<'a> {
+    mode: Mode,
     lines: Lines<'a>,
     text: &'a str,
     directive_reader: DirectiveReader,
@@ -127,8 +129,9 @@ struct Joined<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str, replaced: &'a [Replaced]) -> Self {
+    fn new(text: &'a str, replaced: &'a [Replaced], mode: Mode) -> Self {
         Self {
+            mode,
             lines: Lines::new(text, replaced),
             text,
             directive_reader: DirectiveReader::new("#"),
@@ -165,10 +168,29 @@ impl<'a> Parser<'a> {
                 line = without_byte_order_mark(line);
             }
             self.line(line);
+            if let Some(found) = self.instructions.last().and_then(|last| self.over_limit(last)) {
+                self.report(found);
+                return;
+            }
         }
         if self.lines.too_long.is_some() || self.instructions.is_empty() {
             self.end_of_file();
         }
+    }
+
+    /// What ends the reading in strict mode, so that the cost of what follows is bounded.
+    fn over_limit(&self, last: &Instruction<'_>) -> Option<Diagnostic> {
+        let (max, what) = match self.mode {
+            Mode::BuildKit => return None,
+            _ if self.instructions.len() > INSTRUCTIONS_MAX => (INSTRUCTIONS_MAX, "instructions in the file"),
+            _ if last.args.len() > WORDS_MAX => (WORDS_MAX, "words in one instruction"),
+            _ if last.flags.len() > FLAGS_MAX => (FLAGS_MAX, "flags in one instruction"),
+            _ if last.heredocs.len() > FLAGS_MAX => (FLAGS_MAX, "heredocs in one instruction"),
+            _ => return None,
+        };
+        let message = format!("more than {max} {what}; it is not read on from here");
+        let found = Diagnostic::new(Code::LimitReached, last.keyword.span, message);
+        Some(found.help("BuildKit has no such limit; here it keeps one file from using up the machine"))
     }
 
     /// A line outside of any instruction.

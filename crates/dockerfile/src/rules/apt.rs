@@ -50,9 +50,7 @@ fn script<'r>(command: &'r Command<'r>, run: &'r Run<'r>) -> Option<Script<'r>> 
         _ => None,
     };
     let text = body.map_or(line, |body| body.content);
-    if memchr::memmem::find(text.as_bytes(), b"apt").is_none() {
-        return None;
-    }
+    memchr::memmem::find(text.as_bytes(), b"apt")?;
     let place = match body {
         Some(body) => Place::Source(body.span.start),
         None => Place::Joined(command, offset_of(line, &command.instruction.original)),

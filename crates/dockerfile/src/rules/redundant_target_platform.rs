@@ -7,9 +7,8 @@ use crate::instruction::Stage;
 
 /// Judges the `--platform` of a stage: `expanded` is its value, `target` the value of `TARGETPLATFORM`.
 pub(crate) fn check(stage: &Stage<'_>, expanded: &Expanded<'_>, target: &str, lints: &mut Lints) {
-    let only_target = expanded.matched.len() == 1
-        && expanded.unmatched.is_empty()
-        && expanded.matched.iter().any(|name| *name == "TARGETPLATFORM");
+    let only_target =
+        expanded.matched.len() == 1 && expanded.unmatched.is_empty() && expanded.matched.contains(&"TARGETPLATFORM");
     if !only_target || expanded.text != target {
         return;
     }

@@ -1,5 +1,7 @@
 //! The strict subset: each quirk is refused with its own code, and BuildKit's own rules take the same text.
 
+use dockerfile::limits::{FLAGS_MAX, INSTRUCTIONS_MAX, WORDS_MAX};
+
 use super::{buildkit_refuses, places, problems};
 
 /// Text, and the errors the strict mode finds in it. BuildKit accepts all of them.
@@ -84,5 +86,24 @@ fn what_is_meant_is_accepted() {
         "FROM a\n# check=skip=all\nRUN b\n",
     ] {
         assert_eq!(places(text), [""; 0], "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_is_read_to_the_limits_and_no_further() {
+    let instructions = |count: usize| format!("FROM a\n{}", "RUN b\n".repeat(count - 1));
+    let words = |count: usize| format!("FROM a\nCOPY{}\n", " b".repeat(count));
+    let flags = |count: usize| format!("FROM a\nRUN{} b\n", " --mount=type=tmpfs,target=/t".repeat(count));
+    let heredocs = |count: usize| format!("FROM a\nRUN{}\n{}", " <<E".repeat(count), "E\n".repeat(count));
+    for (fits, over) in [
+        (instructions(INSTRUCTIONS_MAX), instructions(INSTRUCTIONS_MAX + 1) + "RUM x\n"),
+        (words(WORDS_MAX), words(WORDS_MAX + 1) + "RUM x\n"),
+        (flags(FLAGS_MAX), flags(FLAGS_MAX + 1) + "RUM x\n"),
+        (heredocs(FLAGS_MAX), heredocs(FLAGS_MAX + 1) + "RUM x\n"),
+    ] {
+        assert_eq!(places(&fits), Vec::<String>::new());
+        let line = if over.starts_with("FROM a\nRUN b") { INSTRUCTIONS_MAX + 1 } else { 2 };
+        assert_eq!(places(&over), [format!("{line}:limit-reached")]);
+        assert!(!buildkit_refuses(over.trim_end_matches("RUM x\n").as_bytes()));
     }
 }
