@@ -3,7 +3,7 @@
 use fstree::{Content, Kind};
 
 use super::Image;
-use super::jobs::blocks_of;
+use super::buffer::Buffer;
 use crate::disk::dir_entry::{self, FileType};
 use crate::disk::htree::{self, DxEntry, NODE_MAX};
 use crate::disk::xattr;
@@ -19,10 +19,14 @@ pub(super) fn write(
     at: u64,
     start: BlockNr,
     blocks: u64,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer,
 ) -> Result<(), Error> {
+    image.send(buffer, start, blocks, |bytes| fill(image, at, start, bytes))
+}
+
+fn fill(image: &Image<'_, '_>, at: u64, start: BlockNr, bytes: &mut [u8]) -> Result<(), Error> {
     let demand = &image.layout.demand;
-    let bytes = blocks_of(buffer, blocks);
+    let blocks = u64_of(bytes.len()) / BLOCK_BYTES;
     let mut done = 0;
     let mut allocation = demand.allocation_at(at - image.layout.plan.content_at);
     while done < blocks {
@@ -38,7 +42,7 @@ pub(super) fn write(
         done += len;
         allocation += 1;
     }
-    image.write(bytes, start)
+    Ok(())
 }
 
 fn fill_data(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, from: u64, part: &mut [u8]) -> Result<(), Error> {

@@ -4,8 +4,8 @@ use fstree::{Kind, Metadata};
 use zerocopy::IntoBytes;
 
 use super::Image;
+use super::buffer::Buffer;
 use super::extent_tree;
-use super::jobs::blocks_of;
 use crate::checksum::Checksum;
 use crate::disk::inode::{I_BLOCK_LEN, INODE_LEN, Inode, InodeFlags, device_words, file_type};
 use crate::disk::xattr;
@@ -27,11 +27,15 @@ pub(super) fn write_table(
     group: u64,
     first: u64,
     blocks: u64,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer,
 ) -> Result<(), Error> {
+    let at = image.layout.plan.geometry.groups[index(group)].inode_table.plus(first);
+    image.send(buffer, at, blocks, |bytes| fill_table(image, group, first, bytes))
+}
+
+fn fill_table(image: &Image<'_, '_>, group: u64, first: u64, bytes: &mut [u8]) -> Result<(), Error> {
     let geometry = &image.layout.plan.geometry;
     let table = InodeTable::new(image.layout);
-    let bytes = blocks_of(buffer, blocks);
     bytes.fill(0);
     let before = group * geometry.inodes_per_group + first * INODES_PER_BLOCK;
     let last = image.layout.demand.last_ino();
@@ -41,7 +45,7 @@ pub(super) fn write_table(
         inode.seal(image.seed.of_inode(ino));
         slot.copy_from_slice(inode.as_bytes());
     }
-    image.write(bytes, geometry.groups[index(group)].inode_table.plus(first))
+    Ok(())
 }
 
 /// Writes the nodes of an extent tree below its root.

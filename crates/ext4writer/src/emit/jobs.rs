@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::buffer::Buffer;
 use crate::error::Error;
 use crate::layout::geometry::{INODES_PER_BLOCK, inodes_used};
 use crate::layout::{ExtentTree, Layout};
-use crate::units::{BlockNr, index, u64_of};
+use crate::units::{BlockNr, index};
 
-/// The most blocks of one piece: 1 MiB. Fewer and larger writes are what makes it fast: a file takes one writer at a time.
-pub(super) const SPAN_BLOCKS: u64 = 256;
+/// The most blocks of one piece. Fewer and larger writes are what makes it fast, as long as a piece stays in the processor's
+/// cache; a power of two is slower, since the kernel then takes memory in such large pieces (docs/decisions/ext4-emit.md).
+pub(super) const SPAN_BLOCKS: u64 = 250;
 
 /// One piece of the image.
 #[derive(Clone, Copy, Debug)]
@@ -57,20 +59,20 @@ pub(super) fn jobs(layout: &Layout<'_>) -> Vec<Job> {
     jobs
 }
 
-/// Runs `work` for each job on `threads` threads of a pool of its own. Each has a buffer of its own. Jobs start in order, so
-/// writes are nearly sequential.
+/// Runs `work` for each job on `threads` threads of a pool of its own. Each has a buffer of its own. Jobs start in order, so writes
+/// are nearly sequential.
 ///
 /// # Errors
 /// The first error; no job starts after it.
 pub(super) fn run(
     jobs: &[Job],
     threads: usize,
-    work: impl Fn(Job, &mut Vec<u8>) -> Result<(), Error> + Sync,
+    work: impl Fn(Job, &mut Buffer) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let worker = || {
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         while !failed.load(Ordering::Relaxed) {
             let Some(&job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             work(job, &mut buffer).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
@@ -85,13 +87,4 @@ pub(super) fn run(
 pub(super) fn default_threads() -> usize {
     // More do not help: the kernel lets one thread at a time write to a file, the others prepare what comes next.
     std::thread::available_parallelism().map_or(1, usize::from).min(4)
-}
-
-/// The buffer with room for so many blocks. What it held before is still there.
-pub(super) fn blocks_of(buffer: &mut Vec<u8>, blocks: u64) -> &mut [u8] {
-    let len = index(blocks * crate::units::BLOCK_BYTES);
-    if u64_of(buffer.len()) < u64_of(len) {
-        buffer.resize(len, 0);
-    }
-    &mut buffer[..len]
 }

@@ -3,8 +3,8 @@
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::Image;
+use super::buffer::Buffer;
 use super::inodes::InodeTable;
-use super::jobs::blocks_of;
 use crate::checksum::Checksum;
 use crate::disk::features::{Compat, Incompat, RoCompat};
 use crate::disk::group_desc::{DESC_LEN, GroupDesc, GroupFlags};
@@ -243,17 +243,19 @@ pub(super) fn write_backup(
     image: &Image<'_, '_>,
     metadata: &Metadata,
     group: u64,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer,
 ) -> Result<(), Error> {
-    let buffer = blocks_of(buffer, 1 + image.layout.plan.geometry.desc_blocks);
-    buffer.fill(0);
-    let mut superblock = metadata.superblock.clone();
-    superblock.s_block_group_nr.set(low_u16(group));
-    superblock.seal();
-    let offset = if group == 0 { superblock::PRIMARY_OFFSET } else { 0 };
-    buffer[offset..offset + size_of::<Superblock>()].copy_from_slice(superblock.as_bytes());
-    buffer[BLOCK_LEN..BLOCK_LEN + metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);
-    image.write(buffer, BlockNr::new(group * BLOCKS_PER_GROUP))
+    let blocks = 1 + image.layout.plan.geometry.desc_blocks;
+    image.send(buffer, BlockNr::new(group * BLOCKS_PER_GROUP), blocks, |bytes| {
+        bytes.fill(0);
+        let mut superblock = metadata.superblock.clone();
+        superblock.s_block_group_nr.set(low_u16(group));
+        superblock.seal();
+        let offset = if group == 0 { superblock::PRIMARY_OFFSET } else { 0 };
+        bytes[offset..offset + size_of::<Superblock>()].copy_from_slice(superblock.as_bytes());
+        bytes[BLOCK_LEN..BLOCK_LEN + metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);
+        Ok(())
+    })
 }
 
 /// Writes the bitmaps of all groups that have one, those next to each other together.
@@ -303,40 +305,43 @@ impl Gather<'_, '_, '_> {
 }
 
 /// Writes the first block of the journal.
-pub(super) fn write_journal(image: &Image<'_, '_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
-    let block = blocks_of(buffer, 1);
-    block.fill(0);
-    journal::put_superblock(block, low_u32(image.layout.journal_blocks()));
-    image.write(block, image.layout.plan.geometry.place(0).0)
+pub(super) fn write_journal(image: &Image<'_, '_>, buffer: &mut Buffer) -> Result<(), Error> {
+    image.send(buffer, image.layout.plan.geometry.place(0).0, 1, |block| {
+        block.fill(0);
+        journal::put_superblock(block, low_u32(image.layout.journal_blocks()));
+        Ok(())
+    })
 }
 
 /// Writes the block map of the resize inode: its own block lists the blocks set aside in group 0, and each of these lists its
 /// copies in the groups with a backup (lib/ext2fs/res_gdt.c tells what the kernel expects).
-pub(super) fn write_resize(image: &Image<'_, '_>, at: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn write_resize(image: &Image<'_, '_>, at: u64, buffer: &mut Buffer) -> Result<(), Error> {
     let geometry = &image.layout.plan.geometry;
     let first = 1 + geometry.desc_blocks;
-    let block = blocks_of(buffer, 1);
-    block.fill(0);
-    let (slots, _) = block.as_chunks_mut::<4>();
-    let slot_count = u64_of(slots.len());
-    for reserved in 0..geometry.reserved_desc_blocks {
-        let slot = index((geometry.desc_blocks + reserved) % slot_count);
-        slots[slot] = low_u32(first + reserved).to_le_bytes();
-    }
-    image.write(block, geometry.place(at).0)?;
+    image.send(buffer, geometry.place(at).0, 1, |block| {
+        block.fill(0);
+        let (slots, _) = block.as_chunks_mut::<4>();
+        let slot_count = u64_of(slots.len());
+        for reserved in 0..geometry.reserved_desc_blocks {
+            let slot = index((geometry.desc_blocks + reserved) % slot_count);
+            slots[slot] = low_u32(first + reserved).to_le_bytes();
+        }
+        Ok(())
+    })?;
 
     let backups: Vec<u64> = geometry.backup_groups().collect();
     if backups.is_empty() {
         return Ok(());
     }
-    let lists = blocks_of(buffer, geometry.reserved_desc_blocks);
-    lists.fill(0);
-    for (reserved, list) in (first..).zip(lists.chunks_exact_mut(BLOCK_LEN)) {
-        for (slot, group) in list.chunks_exact_mut(4).zip(&backups) {
-            slot.copy_from_slice(&low_u32(group * BLOCKS_PER_GROUP + reserved).to_le_bytes());
+    image.send(buffer, BlockNr::new(first), geometry.reserved_desc_blocks, |lists| {
+        lists.fill(0);
+        for (reserved, list) in (first..).zip(lists.chunks_exact_mut(BLOCK_LEN)) {
+            for (slot, group) in list.chunks_exact_mut(4).zip(&backups) {
+                slot.copy_from_slice(&low_u32(group * BLOCKS_PER_GROUP + reserved).to_le_bytes());
+            }
         }
-    }
-    image.write(lists, BlockNr::new(first))
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From a layout to bytes: the only part that reads contents and writes the image.
 
+mod buffer;
 mod content;
 mod extent_tree;
 mod file;
@@ -7,9 +8,9 @@ mod inodes;
 mod jobs;
 mod metadata;
 mod sink;
+mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use fstree::Tree;
 
@@ -18,8 +19,10 @@ use crate::error::Error;
 use crate::layout::{Layout, layout};
 use crate::options::Options;
 use crate::units::{BLOCK_BYTES, BlockNr, u64_of};
+use buffer::Buffer;
 use jobs::Job;
 use metadata::Metadata;
+use turn::Turn;
 
 pub use file::write_image;
 pub use sink::{Memory, WriteAt};
@@ -60,8 +63,9 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     let size_bytes = layout.size_bytes();
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
     let seed = Checksum::of_file_system(options.uuid);
-    let image = Image { layout: &layout, options, sink, seed, writer: Mutex::new(()), written: AtomicU64::new(0) };
-    image.emit()?;
+    let threads = options.threads.unwrap_or_else(jobs::default_threads).max(1);
+    let image = Image { layout: &layout, options, sink, seed, turn: Turn::default(), written: AtomicU64::new(0) };
+    image.emit(threads)?;
     Ok(image.report())
 }
 
@@ -73,17 +77,14 @@ struct Image<'a, 't> {
     sink: &'a dyn WriteAt,
     /// The seed of every checksum.
     seed: Checksum,
-    /// Held by the one thread that writes. The kernel lets one thread at a time write to a file anyway, but those that wait
-    /// for it burn their time; here they sleep, and the next one reads and sums up its blocks meanwhile.
-    writer: Mutex<()>,
+    turn: Turn,
     written: AtomicU64,
 }
 
 impl Image<'_, '_> {
-    fn emit(&self) -> Result<(), Error> {
+    fn emit(&self, threads: usize) -> Result<(), Error> {
         let metadata = Metadata::new(self);
         let jobs = jobs::jobs(self.layout);
-        let threads = self.options.threads.unwrap_or_else(jobs::default_threads).max(1);
         jobs::run(&jobs, threads, |job, buffer| {
             self.options.check_cancel()?;
             match job {
@@ -98,10 +99,25 @@ impl Image<'_, '_> {
         })
     }
 
+    /// Writes so many blocks from `at` on, which `fill` is given with anything in them.
+    ///
+    /// Each thread writes what it filled itself: memory that another core has filled is copied at a third of the speed.
+    fn send(
+        &self,
+        buffer: &mut Buffer,
+        at: BlockNr,
+        blocks: u64,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let bytes = buffer.blocks(blocks);
+        fill(bytes)?;
+        self.write(bytes, at)
+    }
+
     /// Writes whole blocks.
     fn write(&self, bytes: &[u8], at: BlockNr) -> Result<(), Error> {
         let offset = at.byte_offset();
-        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.take();
         let written = self.sink.write_all_at(bytes, offset);
         drop(turn);
         written.map_err(|source| Error::WriteImage { offset, source })?;
