@@ -177,16 +177,30 @@ impl Content {
     /// The same content after its sources were renumbered by `renumber`.
     #[must_use]
     pub fn with_sources(mut self, renumber: impl Fn(SourceId) -> SourceId) -> Self {
-        match &mut self.segments {
-            Segments::None => {}
-            Segments::One(segment) => segment.source = renumber(segment.source),
-            Segments::Many(segments) => {
-                for segment in segments {
-                    segment.source = renumber(segment.source);
-                }
-            }
+        for segment in self.segments_mut() {
+            segment.source = renumber(segment.source);
         }
         self
+    }
+
+    /// The same content after the bytes of its runs were moved inside their source: `place` is told each run and answers
+    /// with the offset it has now.
+    ///
+    /// # Errors
+    /// Those of `place`.
+    pub fn relocate<E>(&mut self, mut place: impl FnMut(&Segment) -> Result<u64, E>) -> Result<(), E> {
+        for segment in self.segments_mut() {
+            segment.source_offset = place(segment)?;
+        }
+        Ok(())
+    }
+
+    fn segments_mut(&mut self) -> &mut [Segment] {
+        match &mut self.segments {
+            Segments::None => &mut [],
+            Segments::One(segment) => std::slice::from_mut(segment),
+            Segments::Many(segments) => segments,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod acl;
 mod base64;
 mod header;
+mod input;
 mod pax;
 mod read;
 mod sparse;
@@ -15,7 +16,8 @@ use thiserror::Error;
 use crate::diff::ApplyError;
 use crate::path::{PathError, shown};
 
-pub use read::read;
+pub use input::Input;
+pub use read::{Reader, read};
 pub use write::{write, write_diff};
 
 /// The unit of a tar archive, in bytes.

@@ -1,10 +1,12 @@
 //! An archive to the additions it stands for. File data is not read: contents refer to the archive.
 
+use std::io;
 use std::sync::Arc;
 
 use tar::Header;
 
 use super::header::Fields;
+use super::input::{Input, Random};
 use super::pax::Records;
 use super::{BLOCK, Fault, TarError, acl, base64, sparse};
 use crate::content::{Content, ReadAt, Segment, SourceId};
@@ -17,9 +19,6 @@ use crate::path::TreePath;
 const SYMLINK_MAX: usize = 4_095;
 /// The longest name of an extended attribute, in bytes.
 const XATTR_NAME_MAX: usize = 255;
-/// Bytes read at a time where headers are: a page, since most of what follows a header is the data of its file.
-const WINDOW: usize = 4_096;
-
 /// Reads the headers of the archive `source`, which is `len` bytes long.
 ///
 /// The answer has additions alone, in the order of the archive; `.wh.` names are names like any other here. The last entry
@@ -30,44 +29,23 @@ const WINDOW: usize = 4_096;
 pub fn read(source: Arc<dyn ReadAt>, len: u64, limits: &Limits) -> Result<Diff, TarError> {
     let mut diff = Diff::default();
     let id = diff.sources.add(Arc::clone(&source));
-    let mut reader = Reader {
-        source,
-        id,
-        len,
-        limits,
-        offset: 0,
-        global: Records::default(),
-        local: None,
-        long_name: None,
-        long_link: None,
-        metadata_left: limits.metadata_bytes,
-        link_size: 0,
-        window: Vec::new(),
-        window_offset: 0,
-    };
-    while let Some(header) = reader.next_header()? {
-        let at = reader.offset;
-        if let Some(addition) = reader.entry(&header)? {
-            if diff.additions.len() >= usize::try_from(limits.nodes).unwrap_or(usize::MAX) {
-                return Err(TarError::Entry { offset: at, name: Vec::new(), why: entries_limit(limits) });
-            }
-            diff.additions.push(addition);
-        }
+    let mut reader = Reader::new(Random::new(source, len), id, limits);
+    while let Some(addition) = reader.next_addition()? {
+        diff.additions.push(addition);
     }
     Ok(diff)
 }
 
-fn entries_limit(limits: &Limits) -> Fault {
-    Fault::Limit { what: "entries before it", max: limits.nodes.into() }
-}
-
-struct Reader<'a> {
-    source: Arc<dyn ReadAt>,
+/// Reads an archive entry by entry, from its start to its end: all formats and limits of [`read`].
+#[derive(Debug)]
+pub struct Reader<I> {
+    input: I,
     id: SourceId,
-    len: u64,
-    limits: &'a Limits,
+    limits: Limits,
     /// Where the header of the next entry is.
     offset: u64,
+    /// Files so far.
+    entries: u32,
     /// Records for all entries that follow.
     global: Records,
     /// Records for the next file, however many GNU long names stand in between.
@@ -77,9 +55,8 @@ struct Reader<'a> {
     metadata_left: u64,
     /// The size that the entry before states, if it is a hard link.
     link_size: u64,
-    /// The bytes read last, from `window_offset` on: headers of directories, links and small files stand side by side.
-    window: Vec<u8>,
-    window_offset: u64,
+    /// Place and name of the file before: when its data is cut off, this is found where the next header should be.
+    before: (u64, Vec<u8>),
 }
 
 /// What an entry is made of once all its headers are read.
@@ -93,17 +70,69 @@ struct Parts<'a> {
     size: u64,
 }
 
-impl Reader<'_> {
+impl<I: Input> Reader<I> {
+    /// A reader of the archive that `input` gives. Contents refer to it as `source`, by the offsets of the archive.
+    pub fn new(input: I, source: SourceId, limits: &Limits) -> Self {
+        Self {
+            input,
+            id: source,
+            limits: *limits,
+            offset: 0,
+            entries: 0,
+            global: Records::default(),
+            local: None,
+            long_name: None,
+            long_link: None,
+            metadata_left: limits.metadata_bytes,
+            link_size: 0,
+            before: (0, Vec::new()),
+        }
+    }
+
+    /// What the archive comes from.
+    pub fn input_mut(&mut self) -> &mut I {
+        &mut self.input
+    }
+
+    /// What the archive comes from, when the reader is no longer needed.
+    pub fn into_input(self) -> I {
+        self.input
+    }
+
+    /// The next addition; `None` at the end of the archive. Of a file, all that was asked of the input lies before its data.
+    ///
+    /// # Errors
+    /// As [`read`]. After an error the reader is of no more use.
+    pub fn next_addition(&mut self) -> Result<Option<Addition>, TarError> {
+        while let Some(header) = self.next_header()? {
+            let Some(addition) = self.entry(&header)? else { continue };
+            if self.entries == self.limits.nodes {
+                let (offset, name) = std::mem::take(&mut self.before);
+                let why = Fault::Limit { what: "entries before it", max: self.limits.nodes.into() };
+                return Err(TarError::Entry { offset, name, why });
+            }
+            self.entries += 1;
+            return Ok(Some(addition));
+        }
+        Ok(None)
+    }
+
     /// The next header that is not zero; `None` at the end of the archive.
     fn next_header(&mut self) -> Result<Option<Header>, TarError> {
         let mut header = Header::new_old();
-        if self.offset > self.len {
-            return Err(self.fault(&[], Fault::Truncated));
-        }
-        if self.offset == self.len {
+        let len = self.input.read_at(self.offset, header.as_mut_bytes()).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let (offset, name) = std::mem::take(&mut self.before);
+                TarError::Entry { offset, name, why: Fault::Truncated }
+            }
+            _ => TarError::Read { offset: self.offset, source: error },
+        })?;
+        if len == 0 {
             return self.end();
         }
-        self.bytes(self.offset, header.as_mut_bytes())?;
+        if len < header.as_bytes().len() {
+            return Err(self.fault(&[], Fault::Truncated));
+        }
         if header.as_bytes().iter().all(|&byte| byte == 0) {
             return self.end();
         }
@@ -119,25 +148,12 @@ impl Reader<'_> {
 
     /// Reads inside the archive.
     fn bytes(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), TarError> {
-        let len = u64::try_from(buffer.len()).expect("usize fits in u64");
-        let left = self.len.checked_sub(offset).filter(|&left| left >= len);
-        let left = left.ok_or_else(|| self.fault(&[], Fault::Truncated))?;
-        let failed = |source| TarError::Read { offset, source };
-        if buffer.len() > WINDOW {
-            return self.source.read_exact_at(buffer, offset).map_err(failed);
+        match self.input.read_at(offset, buffer) {
+            Ok(len) if len == buffer.len() => Ok(()),
+            Ok(_) => Err(self.fault(&[], Fault::Truncated)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.fault(&[], Fault::Truncated)),
+            Err(source) => Err(TarError::Read { offset, source }),
         }
-        if self.in_window(offset, buffer.len()).is_none() {
-            self.window.resize(usize::try_from(left).unwrap_or(WINDOW).min(WINDOW), 0);
-            self.window_offset = offset;
-            self.source.read_exact_at(&mut self.window, offset).map_err(failed)?;
-        }
-        buffer.copy_from_slice(self.in_window(offset, buffer.len()).expect("read just now"));
-        Ok(())
-    }
-
-    fn in_window(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        let start = usize::try_from(offset.checked_sub(self.window_offset)?).ok()?;
-        self.window.get(start..start.checked_add(len)?)
     }
 
     fn fault(&self, name: &[u8], why: Fault) -> TarError {
@@ -165,13 +181,13 @@ impl Reader<'_> {
         match flag {
             b'g' => {
                 let mut records = std::mem::take(&mut self.global);
-                records.add(&data, self.limits).map_err(|why| wrap(self, why))?;
+                records.add(&data, &self.limits).map_err(|why| wrap(self, why))?;
                 records.refuse_of_one_file().map_err(|why| wrap(self, why))?;
                 self.global = records;
             }
             b'x' => {
                 let mut records = self.local.take().unwrap_or_default();
-                records.add(&data, self.limits).map_err(|why| wrap(self, why))?;
+                records.add(&data, &self.limits).map_err(|why| wrap(self, why))?;
                 self.local = Some(records);
             }
             _ => {
@@ -219,6 +235,7 @@ impl Reader<'_> {
             TarError::Entry { offset, why, .. } => TarError::Entry { offset, name: parts.name.clone(), why },
             error => error,
         })?;
+        self.before = (self.offset, std::mem::take(&mut parts.name));
         self.offset = after(parts.data, parts.size);
         Ok(addition)
     }
@@ -254,7 +271,7 @@ impl Reader<'_> {
             b'6' => self.without_data(parts, Kind::Fifo)?,
             flag => return Err(wrap(Fault::Kind { flag })),
         };
-        let metadata = metadata(parts, self.limits).map_err(wrap)?;
+        let metadata = metadata(parts, &self.limits).map_err(wrap)?;
         Ok(Addition::Entry { path, node: Node { metadata, kind } })
     }
 
@@ -267,7 +284,8 @@ impl Reader<'_> {
         let wrap = |reader: &Self, why| reader.fault(&[], why);
         let sparse = self.sparse(parts)?;
         let stored = parts.size;
-        if parts.data.checked_add(stored).is_none_or(|end| end > self.len) {
+        // That so much is there shows when the next header is read.
+        if parts.data.checked_add(stored).is_none() {
             return Err(wrap(self, Fault::Truncated));
         }
         let max = self.limits.file_bytes;
@@ -311,8 +329,8 @@ impl Reader<'_> {
             return Ok(Some((real.ok_or_else(missing)?, map, start)));
         }
         let map = match records.get("GNU.sparse.map") {
-            Some(text) => sparse::map_0_1(text, self.limits),
-            None if !records.sparse_0_0.is_empty() => sparse::map_0_0(records.sparse_0_0.clone(), self.limits),
+            Some(text) => sparse::map_0_1(text, &self.limits),
+            None if !records.sparse_0_0.is_empty() => sparse::map_0_0(records.sparse_0_0.clone(), &self.limits),
             // A file of nothing but a hole has an empty map, which takes its own key back.
             None if real.is_some() => Ok(sparse::Map::new()),
             None => return Ok(None),
@@ -325,13 +343,13 @@ impl Reader<'_> {
         let wrap = fault_at(self.offset);
         let gnu = parts.fields.gnu().ok_or_else(|| wrap(Fault::Kind { flag: b'S' }))?;
         let mut map = sparse::Map::new();
-        sparse::old_fields(&gnu.sparse, &mut map, self.limits).map_err(wrap)?;
+        sparse::old_fields(&gnu.sparse, &mut map, &self.limits).map_err(wrap)?;
         let mut extended = gnu.is_extended();
         while extended {
             let mut block = [0; 512];
             self.bytes(parts.data, &mut block)?;
             let before = map.len();
-            extended = sparse::old_extension(&block, &mut map, self.limits).map_err(wrap)?;
+            extended = sparse::old_extension(&block, &mut map, &self.limits).map_err(wrap)?;
             if extended && map.len() == before {
                 return Err(wrap(Fault::Sparse { what: "an extension that adds nothing" }));
             }
@@ -350,8 +368,8 @@ impl Reader<'_> {
             let mut block = [0; 512];
             self.bytes(at, &mut block)?;
             at += BLOCK;
-            if map.block(&block, self.limits).map_err(wrap)? {
-                return Ok((map.finish(self.limits).map_err(wrap)?, at));
+            if map.block(&block, &self.limits).map_err(wrap)? {
+                return Ok((map.finish(&self.limits).map_err(wrap)?, at));
             }
         }
     }
