@@ -22,10 +22,21 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest itself.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 digits.
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl From<Sha256> for Digest {
+    fn from(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
     }
 }
 
@@ -83,7 +94,7 @@ impl<T> Hashing<T> {
 
     /// The inner value, the digest and the length of what passed.
     pub(crate) fn finish(self) -> (T, Digest, u64) {
-        (self.inner, Digest(self.hash.finalize().into()), self.len)
+        (self.inner, self.hash.into(), self.len)
     }
 
     fn passed(&mut self, bytes: &[u8]) {

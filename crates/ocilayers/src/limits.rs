@@ -17,6 +17,9 @@ pub struct Limits {
     /// How many bytes a compressed byte may become, once a layer is larger than [`Self::ratio_from_bytes`].
     /// Default: 2,000.
     pub ratio: u64,
+    /// Bytes that a store keeps on the disk; beyond it the layers that were used least recently go, unless they are in use.
+    /// Default: 64 GiB.
+    pub store_bytes: u64,
     /// Uncompressed size from which [`Self::ratio`] counts. Default: 1 GiB.
     pub ratio_from_bytes: u64,
 }
@@ -29,6 +32,7 @@ impl Default for Limits {
             layers: 512,
             index_depth: 4,
             layer_bytes: 64 << 30,
+            store_bytes: 64 << 30,
             ratio: 2_000,
             ratio_from_bytes: 1 << 30,
         }
