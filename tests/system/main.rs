@@ -3,5 +3,6 @@
 
 mod failures;
 mod image;
+mod listing;
 mod quickstart;
 mod walls;

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Build a Dockerfile to an ext4 image.
     Build(Build),
-    /// Work with images: import, inspect, ls, flatten, ext4.
+    /// Work with images: import, inspect, ls, diff, flatten, ext4.
     #[command(subcommand)]
     Image(Image),
     /// Say what this host can and cannot do, and how to mend it.
@@ -195,6 +195,24 @@ pub(crate) enum Image {
     Ls {
         /// As for inspect.
         reference: String,
+        /// How it is written; JSON is one object a line.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Add the SHA-256 of every file; JSON alone has it.
+        #[arg(long)]
+        sha256: bool,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Say what the files of one image have that those of another have not, the largest first.
+    Diff {
+        /// The image before, as for inspect.
+        before: String,
+        /// The image after.
+        after: String,
+        /// How it is written; JSON is one object a line.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
         #[command(flatten)]
         state: State,
     },

@@ -1,4 +1,4 @@
-//! `drydock image`: import, inspect, ls, flatten, ext4.
+//! `drydock image`: import, inspect, ls, diff, flatten, ext4.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,6 +11,7 @@ use fstree::Tree;
 use serde_json::{Value, json};
 
 use crate::args::{Format, Image, State};
+use crate::commands::listing;
 use crate::output::{line, peak_memory};
 use crate::signals::Signals;
 use crate::size::display_bytes;
@@ -19,10 +20,8 @@ pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
     match args {
         Image::Import { tar, reference, state: _ } => import(Path::new(tar), reference)?,
         Image::Inspect { reference, state: _, format } => inspect(reference, *format)?,
-        Image::Ls { reference, state } => {
-            let text = fstree::dump(&drydock::tree(&parse(reference)?, &state.dir, state.threads)?);
-            io::stdout().lock().write_all(text.as_bytes())?;
-        }
+        Image::Ls { reference, format, sha256, state } => ls(reference, *format, *sha256, state)?,
+        Image::Diff { before, after, format, state } => diff(before, after, *format, state)?,
         Image::Flatten { reference, output, state } => flatten(reference, output.as_deref(), state)?,
         Image::Ext4 { reference, output, size, state } => return ext4(reference, output, *size, state),
     }
@@ -70,6 +69,35 @@ fn inspect(reference: &str, format: Format) -> anyhow::Result<()> {
         line(format_args!("layer     {} {size} {}", layer.diff_id, layer.media_type.as_deref().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+fn ls(reference: &str, format: Format, sha256: bool, state: &State) -> anyhow::Result<()> {
+    if sha256 && format != Format::Json {
+        bail!("--sha256 is for --format json; the listing for people has no place for it");
+    }
+    let tree = drydock::tree(&parse(reference)?, &state.dir, state.threads)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match format {
+        Format::Human => out.write_all(fstree::dump(&tree).as_bytes())?,
+        Format::Json => listing::list(&tree, sha256, |entry| listing::write_json(&entry, &mut out))?,
+    }
+    Ok(out.flush()?)
+}
+
+fn diff(before: &str, after: &str, format: Format, state: &State) -> anyhow::Result<()> {
+    let tree = |reference| anyhow::Ok(drydock::tree(&parse(reference)?, &state.dir, state.threads)?);
+    let mut out = BufWriter::new(io::stdout().lock());
+    for change in listing::changes(&tree(before)?, &tree(after)?)? {
+        if format == Format::Json {
+            listing::write_json(&change, &mut out)?;
+            continue;
+        }
+        let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), |size| size.to_string());
+        let (before, after) = (size(change.before), size(change.after));
+        // A name is a line: what would break it is escaped.
+        writeln!(out, "{:7} {before:>12} {after:>12} {}", change.change, change.path.escape_debug())?;
+    }
+    Ok(out.flush()?)
 }
 
 fn text(value: &Value) -> &str {

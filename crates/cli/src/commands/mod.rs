@@ -4,5 +4,6 @@ pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod image;
+pub(crate) mod listing;
 pub(crate) mod parse;
 pub(crate) mod plan;
