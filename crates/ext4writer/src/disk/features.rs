@@ -19,6 +19,7 @@ bitflags! {
         const EXTENTS = 0x40;
         const BIT64 = 0x80;
         const FLEX_BG = 0x200;
+        const CSUM_SEED = 0x2000;
     }
 
     /// `s_feature_ro_compat`.

@@ -69,6 +69,8 @@ fn superblock(image: &Image<'_, '_>) -> Superblock {
     sb.s_default_mount_opts.set(superblock::MOUNT_XATTR_ACL);
     sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
     sb.s_checksum_type = superblock::CHECKSUM_CRC32C;
+    // Kept apart from the UUID, so that the UUID of a copy can be changed without another write to all metadata.
+    sb.s_checksum_seed.set(Checksum::of_file_system(options.uuid).get());
     let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
     sb.s_overhead_clusters.set(low_u32(fixed + layout.journal_blocks()));
     sb.s_lpf_ino.set(Ino::FIRST.get());
@@ -86,7 +88,7 @@ fn set_times(sb: &mut Superblock, seconds: u64) {
     }
 }
 
-/// The profile: what every kernel since 4.0 and every e2fsprogs since 1.43 knows.
+/// The profile: what every kernel since 4.4 and every e2fsprogs since 1.43 knows.
 fn set_features(sb: &mut Superblock, layout: &Layout<'_>) {
     let mut compat = Compat::EXT_ATTR | Compat::DIR_INDEX;
     compat.set(Compat::RESIZE_INODE, layout.plan.resize_at.is_some());
@@ -103,7 +105,8 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>) {
         }
     }
     sb.s_feature_compat.set(compat.bits());
-    sb.s_feature_incompat.set((Incompat::FILETYPE | Incompat::EXTENTS | Incompat::BIT64 | Incompat::FLEX_BG).bits());
+    let incompat = Incompat::FILETYPE | Incompat::EXTENTS | Incompat::BIT64 | Incompat::FLEX_BG | Incompat::CSUM_SEED;
+    sb.s_feature_incompat.set(incompat.bits());
     let ro_compat = RoCompat::SPARSE_SUPER
         | RoCompat::LARGE_FILE
         | RoCompat::HUGE_FILE

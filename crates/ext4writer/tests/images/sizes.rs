@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use ext4writer::{Error, ImageSize, Inodes, Journal, Options, layout, required_size};
 use fstree::{Content, Kind, Segment, Tree};
 
-use crate::support::{check, image, image_of, sized};
+use crate::support::{check, fsck, image, image_of, sized};
 use crate::trees::{self, Builder, metadata};
 
 const MIB: u64 = 1 << 20;
@@ -161,4 +161,21 @@ fn more_content_than_four_extents_and_files_across_groups() {
     let image = image_of(&builder.tree, &sized(1 << 30));
     check(&image);
     assert_eq!(image.report.content_bytes, 903 * MIB);
+}
+
+#[test]
+fn a_copy_gets_another_uuid_by_a_change_of_the_superblock_alone() {
+    let image = image(&trees::everything().tree, &sized(64 << 20));
+    let before = std::fs::read(&image.path).unwrap();
+    let uuid = "0c5a2e4d-7b61-4138-9e40-526f6f746673";
+    let changed = std::process::Command::new("tune2fs").args(["-U", uuid]).arg(&image.path).output();
+    let changed = changed.expect("tune2fs of e2fsprogs is installed");
+    assert!(changed.status.success(), "{changed:?}");
+    fsck("-fn", &image.path);
+    let after = std::fs::read(&image.path).unwrap();
+    let differs = |block: usize| before[block * 4096..][..4096] != after[block * 4096..][..4096];
+    let blocks: Vec<usize> = (0..before.len() / 4096).filter(|&block| differs(block)).collect();
+    assert!(blocks.contains(&0), "the UUID was not changed");
+    // The superblock's backups are at the start of groups.
+    assert!(blocks.iter().all(|block| block % 32_768 == 0), "{blocks:?}");
 }
