@@ -7,14 +7,10 @@ use fstree::tar::{Input, Reader, TarError};
 use fstree::{Addition, Kind, Segment, Sources};
 use sha2::{Digest as _, Sha256};
 
+use super::gather::{BLOCK, Gather};
 use super::index::{self, Run, length};
-use super::ring::Consumer;
+use super::ring::Chunks;
 use crate::digest::Digest;
-
-/// What runs are aligned to in the content file: the unit in which file systems share blocks between files.
-const BLOCK: u64 = 4_096;
-/// Bytes written at a time.
-const CHUNK: usize = 256 << 10;
 
 /// What came of a tar.
 #[derive(Debug)]
@@ -24,11 +20,16 @@ pub(super) struct Ingested {
     pub(super) archive: Result<(), TarError>,
 }
 
-/// Takes the pieces of a tar until the sender is gone.
+/// Takes the pieces of a tar to the end.
 ///
 /// # Errors
 /// A file can't be written.
-pub(super) fn ingest(chunks: Consumer, content: &File, index: &File, limits: &fstree::Limits) -> io::Result<Ingested> {
+pub(super) fn ingest(
+    chunks: &mut dyn Chunks,
+    content: &File,
+    index: &File,
+    limits: &fstree::Limits,
+) -> io::Result<Ingested> {
     let id = Sources::default().add(std::sync::Arc::new(Vec::new()));
     let mut reader = Reader::new(Splitter::new(chunks, content, index), id, limits);
     let archive = loop {
@@ -48,22 +49,21 @@ pub(super) fn ingest(chunks: Consumer, content: &File, index: &File, limits: &fs
         return Err(error);
     }
     // Also what is no archive is hashed to its end: a wrong digest is the better message.
-    let diff_id = if archive.is_ok() { splitter.finish()? } else { splitter.hash_rest() };
+    let diff_id = if archive.is_ok() { splitter.finish()? } else { splitter.hash_rest()? };
     Ok(Ingested { diff_id, archive })
 }
 
 /// The input of the reader of entries: all that passes is hashed; what the reader says is content goes to the one file,
 /// everything else to the other.
 struct Splitter<'a> {
-    chunks: Consumer,
+    chunks: &'a mut dyn Chunks,
     chunk: Vec<u8>,
     /// How much of the chunk has passed.
     used: usize,
     /// How much of the tar has passed.
     offset: u64,
     hash: Sha256,
-    content: BufWriter<&'a File>,
-    content_bytes: u64,
+    content: Gather<'a>,
     index: index::Writer<BufWriter<&'a File>>,
     /// A write that failed: the reader of entries would call it a failed read.
     failed: Option<io::Error>,
@@ -72,16 +72,15 @@ struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(chunks: Consumer, content: &'a File, index: &'a File) -> Self {
+    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File) -> Self {
         Self {
             chunks,
             chunk: Vec::new(),
             used: 0,
             offset: 0,
             hash: Sha256::new(),
-            content: BufWriter::with_capacity(CHUNK, content),
-            content_bytes: 0,
-            index: index::Writer::new(BufWriter::with_capacity(CHUNK, index)),
+            content: Gather::new(content),
+            index: index::Writer::new(BufWriter::new(index)),
             failed: None,
             expected: Vec::new(),
         }
@@ -93,13 +92,14 @@ impl<'a> Splitter<'a> {
     }
 
     /// The bytes at hand; none at the end.
-    fn at_hand(&mut self) -> &[u8] {
+    fn at_hand(&mut self) -> io::Result<&[u8]> {
         if self.used == self.chunk.len() {
+            self.content.flush(&self.chunk)?;
             self.chunk = self.chunks.next(std::mem::take(&mut self.chunk)).unwrap_or_default();
             self.used = 0;
             self.hash.update(&self.chunk);
         }
-        &self.chunk[self.used..]
+        Ok(&self.chunk[self.used..])
     }
 
     fn passed(&mut self, len: usize) {
@@ -110,7 +110,7 @@ impl<'a> Splitter<'a> {
     /// Lets bytes of the skeleton pass up to `end`; says whether there were so many.
     fn skeleton_to(&mut self, end: u64) -> io::Result<bool> {
         while self.offset < end {
-            let len = self.at_hand().len().min(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
+            let len = self.at_hand()?.len().min(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
             if len == 0 {
                 return Ok(false);
             }
@@ -125,29 +125,20 @@ impl<'a> Splitter<'a> {
     /// A run starts at a multiple of a block, but for the short runs of a sparse file: millions of them would fill a disk.
     fn run(&mut self, run: &Segment) -> io::Result<bool> {
         if run.file_offset == 0 || run.len_bytes >= BLOCK {
-            self.align()?;
+            self.content.align();
         }
-        let placed = Run { tar_offset: self.offset, content_offset: self.content_bytes, len: run.len_bytes };
+        let placed = Run { tar_offset: self.offset, content_offset: self.content.len(), len: run.len_bytes };
         let end = self.offset.saturating_add(run.len_bytes);
         while self.offset < end {
-            let len = self.at_hand().len().min(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
+            let len = self.at_hand()?.len().min(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
             if len == 0 {
                 return Ok(false);
             }
-            self.content.write_all(&self.chunk[self.used..self.used + len])?;
-            self.content_bytes += length(len);
+            self.content.push(&self.chunk, self.used..self.used + len)?;
             self.passed(len);
         }
         self.index.run(placed);
         Ok(true)
-    }
-
-    /// Zeros up to a multiple of a block: the last block of a file has nothing of the next one.
-    fn align(&mut self) -> io::Result<()> {
-        let zeros = self.content_bytes.next_multiple_of(BLOCK) - self.content_bytes;
-        self.content.write_all(&[0; 4_096][..usize::try_from(zeros).expect("less than a block")])?;
-        self.content_bytes += zeros;
-        Ok(())
     }
 
     fn advance(&mut self, offset: u64) -> io::Result<bool> {
@@ -162,7 +153,7 @@ impl<'a> Splitter<'a> {
     fn copy_out(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut len = 0;
         while len < buffer.len() {
-            let some = self.at_hand().len().min(buffer.len() - len);
+            let some = self.at_hand()?.len().min(buffer.len() - len);
             if some == 0 {
                 break;
             }
@@ -185,29 +176,27 @@ impl<'a> Splitter<'a> {
 
     /// What follows the end of the archive is content of nothing. Then the files are complete.
     fn finish(mut self) -> io::Result<Digest> {
-        self.align()?;
-        let (tar_offset, content_offset) = (self.offset, self.content_bytes);
-        while !self.at_hand().is_empty() {
-            self.content.write_all(&self.chunk[self.used..])?;
-            let len = self.chunk.len() - self.used;
-            self.content_bytes += length(len);
-            self.passed(len);
+        self.content.align();
+        let (tar_offset, content_offset) = (self.offset, self.content.len());
+        while !self.at_hand()?.is_empty() {
+            self.content.push(&self.chunk, self.used..self.chunk.len())?;
+            self.passed(self.chunk.len() - self.used);
         }
-        let len = self.content_bytes - content_offset;
+        let len = self.content.len() - content_offset;
         if len > 0 {
             self.index.run(Run { tar_offset, content_offset, len });
         }
-        self.content.flush()?;
+        self.content.flush(&self.chunk)?;
         let diff_id = Digest::from(self.hash);
-        self.index.finish(&diff_id, self.offset, self.content_bytes)?.flush()?;
+        self.index.finish(&diff_id, self.offset, self.content.len())?.flush()?;
         Ok(diff_id)
     }
 
-    fn hash_rest(mut self) -> Digest {
-        while let len @ 1.. = self.at_hand().len() {
+    fn hash_rest(mut self) -> io::Result<Digest> {
+        while let len @ 1.. = self.at_hand()?.len() {
             self.passed(len);
         }
-        Digest::from(self.hash)
+        Ok(Digest::from(self.hash))
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 
 mod dir;
+mod gather;
 mod index;
 mod ingest;
 mod layer;
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 
 use self::dir::{Dir, Partial};
 use self::ingest::{Ingested, ingest};
-use self::ring::{Consumer, ring};
+use self::ring::{Chunks, Inline, ring};
 use crate::blobs::{Blob, check_digest, check_size};
 use crate::decompress::{self, Bounded, Compression};
 use crate::digest::{Digest, Hashing};
@@ -36,6 +37,14 @@ pub use self::layer::Layer;
 pub struct Store {
     dir: Dir,
     limits: Limits,
+}
+
+/// A layer on its way into the store.
+enum Fetched {
+    /// It was there.
+    Known(Layer),
+    /// It is verified, and still without a name.
+    New(Partial, Ingested),
 }
 
 impl Store {
@@ -67,17 +76,32 @@ impl Store {
         // The largest first: whoever begins with it at the end works alone.
         let mut order: Vec<usize> = (0..layers.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(layers[at].blob.map_or(0, |(_, size)| size)));
-        let fetch = |at| Ok((at, self.fetch(image, &layers[at])?));
-        let fetched: Result<Vec<_>, Error> = pool.install(|| order.into_iter().par_bridge().map(fetch).collect());
-        let mut fetched = fetched?;
+        let threads = pool.current_num_threads();
+        let (passed, to_keep) = std::sync::mpsc::channel();
+        let mut kept = std::thread::scope(|scope| {
+            // Waiting for the disk keeps no thread from the next layer.
+            let keeper = scope.spawn(|| to_keep.into_iter().map(|(at, layer)| Ok((at, self.keep(layer)?))).collect());
+            let fetched = pool.install(|| {
+                order.iter().enumerate().par_bridge().try_for_each_with(passed, |passed, (turn, &at)| {
+                    let busy = order.len() - turn >= threads;
+                    // When the keeper has failed, it knows why.
+                    let _ = passed.send((at, self.fetch(image, &layers[at], busy)?));
+                    Ok(())
+                })
+            });
+            let kept: Result<Vec<(usize, Layer)>, Error> = keeper.join().expect("keeping does not panic");
+            fetched.and(kept)
+        })?;
         self.dir.evict(self.limits.store_bytes).map_err(Error::file(self.dir.path()))?;
-        fetched.sort_by_key(|(at, _)| *at);
-        Ok(fetched.into_iter().map(|(_, layer)| layer).collect())
+        kept.sort_by_key(|(at, _)| *at);
+        Ok(kept.into_iter().map(|(_, layer)| layer).collect())
     }
 
-    fn fetch(&self, image: &Image, layer: &LayerBlob) -> Result<Layer, Error> {
+    /// A layer that is there, or one that is verified and not kept yet. `busy` says that the other threads have layers
+    /// of their own.
+    fn fetch(&self, image: &Image, layer: &LayerBlob, busy: bool) -> Result<Fetched, Error> {
         if let Some(known) = self.get(&layer.diff_id)? {
-            return Ok(known);
+            return Ok(Fetched::Known(known));
         }
         let blob = match (&layer.blob, &layer.member) {
             (Some((digest, _)), _) => image.blobs.blob(digest)?,
@@ -88,16 +112,39 @@ impl Store {
             check_size(&format!("layer {digest}"), size, blob.len())?;
         }
         let partial = self.partial()?;
-        let (found, ingested) = self.pass(layer, blob, &partial, &digest)?;
+        let pass = if busy { Self::pass_inline } else { Self::pass_staged };
+        let (found, ingested) = pass(self, layer, blob, &partial, &digest)?;
         if layer.blob.is_some() {
             check_digest(&format!("the digest of layer {digest}"), &digest, &found)?;
         }
         check_digest(&format!("the diff_id of layer {digest}"), &layer.diff_id, &ingested.diff_id)?;
-        self.keep(partial, ingested)
+        Ok(Fetched::New(partial, ingested))
     }
 
-    /// A blob through all its stages, each on a thread: the digest of the blob, and what came of the tar.
-    fn pass(
+    /// A blob through all its stages on this thread: the digest of the blob, and what came of the tar. What was inflated
+    /// is hashed and written while it is in the cache, which costs the least.
+    fn pass_inline(
+        &self,
+        layer: &LayerBlob,
+        blob: Blob,
+        partial: &Partial,
+        digest: &Digest,
+    ) -> Result<(Digest, Ingested), Error> {
+        let wrong = |source| Error::Decompress { digest: *digest, source };
+        let blob_bytes = blob.len();
+        let mut blob = Hashing::new(blob);
+        let (reader, compression) = decompress::reader(&mut blob).map_err(wrong)?;
+        warn_of_media_type(layer, compression);
+        let mut plain = Inline::new(Bounded::new(reader, blob_bytes, &self.limits));
+        let ingested = self.ingest(&mut plain, partial)?;
+        plain.finish().map_err(wrong)?;
+        // What follows the archive in the blob is part of what was announced.
+        io::copy(&mut blob, &mut io::sink()).map_err(wrong)?;
+        Ok((blob.finish().1, ingested))
+    }
+
+    /// The same with each stage on a thread: sooner done, where there are threads with nothing else to do.
+    fn pass_staged(
         &self,
         layer: &LayerBlob,
         blob: Blob,
@@ -107,13 +154,13 @@ impl Store {
         let wrong = |source| Error::Decompress { digest: *digest, source };
         let blob_bytes = blob.len();
         let (compressed, mut to_inflate) = ring();
-        let (plain, to_ingest) = ring();
+        let (plain, mut to_ingest) = ring();
         std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 let mut blob = Hashing::new(blob);
                 compressed.send_all(&mut blob).map(|()| blob.finish().1)
             });
-            let writer = scope.spawn(|| self.ingest(to_ingest, partial));
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
             let inflate = || -> io::Result<()> {
                 let (reader, compression) = decompress::reader(&mut to_inflate)?;
                 warn_of_media_type(layer, compression);
@@ -138,9 +185,10 @@ impl Store {
     pub fn commit(&self, diff: &Diff) -> Result<Layer, Error> {
         let layer = whiteout::join(diff)?;
         let partial = self.partial()?;
-        let (mut plain, to_ingest) = ring();
+        let (mut plain, mut to_ingest) = ring();
         let ingested = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| self.ingest(to_ingest, &partial));
+            let partial = &partial;
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
             let written = fstree::tar::write_diff(&layer, &mut plain)
                 .and_then(|()| io::Write::flush(&mut plain).map_err(Into::into))
                 .map_err(|source| Error::Archive { layer: "of the step".to_owned(), source });
@@ -149,7 +197,7 @@ impl Store {
             let ingested = writer.join().expect("writing does not panic")?;
             written.map(|()| ingested)
         })?;
-        let layer = self.keep(partial, ingested)?;
+        let layer = self.keep(Fetched::New(partial, ingested))?;
         self.dir.evict(self.limits.store_bytes).map_err(Error::file(self.dir.path()))?;
         Ok(layer)
     }
@@ -158,13 +206,16 @@ impl Store {
         self.dir.partial().map_err(Error::file(self.dir.path()))
     }
 
-    fn ingest(&self, plain: Consumer, partial: &Partial) -> Result<Ingested, Error> {
+    fn ingest(&self, plain: &mut dyn Chunks, partial: &Partial) -> Result<Ingested, Error> {
         let ingested = ingest(plain, &partial.content, &partial.index, &self.limits.tree);
         ingested.map_err(Error::file(self.dir.path()))
     }
 
-    fn keep(&self, partial: Partial, ingested: Ingested) -> Result<Layer, Error> {
-        let Ingested { diff_id, archive } = ingested;
+    fn keep(&self, fetched: Fetched) -> Result<Layer, Error> {
+        let (partial, Ingested { diff_id, archive }) = match fetched {
+            Fetched::Known(layer) => return Ok(layer),
+            Fetched::New(partial, ingested) => (partial, ingested),
+        };
         archive.map_err(|source| Error::Archive { layer: diff_id.to_string(), source })?;
         let kept = self.dir.keep(partial, &diff_id).map_err(Error::file(self.dir.path()))?;
         Ok(Layer::of_kept(diff_id, kept))

@@ -1,10 +1,13 @@
-//! Buffers that go round between two threads: a few full ones wait, used ones come back. No more memory is ever needed.
+//! Buffers that go round between two threads, or back to the same one: a few full ones wait, used ones come back. No more
+//! memory is ever needed.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Bytes of a buffer.
+/// Bytes of a buffer that goes to another thread.
 const CHUNK: usize = 256 << 10;
+/// Bytes of a buffer that stays on its thread: it is inflated into, hashed and written without leaving the cache.
+const INLINE_CHUNK: usize = 64 << 10;
 /// Buffers on their way.
 const BUFFERS: usize = 4;
 
@@ -61,7 +64,52 @@ impl Write for Producer {
     }
 }
 
-/// Takes buffers.
+/// Where buffers come from.
+pub(super) trait Chunks {
+    /// The next buffer, not empty, in exchange for one that was used; `None` at the end.
+    fn next(&mut self, used: Vec<u8>) -> Option<Vec<u8>>;
+}
+
+/// Fills buffers on the thread that uses them: while they are still in its cache.
+#[derive(Debug)]
+pub(super) struct Inline<R> {
+    reader: R,
+    failed: io::Result<()>,
+}
+
+impl<R: Read> Inline<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, failed: Ok(()) }
+    }
+
+    /// Reads what is left, and says what went wrong on the way.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        while let Some(used) = self.next(std::mem::take(&mut buffer)) {
+            buffer = used;
+        }
+        self.failed
+    }
+}
+
+impl<R: Read> Chunks for Inline<R> {
+    fn next(&mut self, mut used: Vec<u8>) -> Option<Vec<u8>> {
+        if self.failed.is_err() {
+            return None;
+        }
+        used.resize(INLINE_CHUNK, 0);
+        match fill(&mut self.reader, &mut used) {
+            Ok(len) => used.truncate(len),
+            Err(error) => {
+                self.failed = Err(error);
+                return None;
+            }
+        }
+        (!used.is_empty()).then_some(used)
+    }
+}
+
+/// Takes buffers from another thread.
 #[derive(Debug)]
 pub(super) struct Consumer {
     to_use: Receiver<Vec<u8>>,
@@ -71,9 +119,8 @@ pub(super) struct Consumer {
     at: usize,
 }
 
-impl Consumer {
-    /// The next buffer, not empty, in exchange for one that was used; `None` at the end.
-    pub(super) fn next(&mut self, used: Vec<u8>) -> Option<Vec<u8>> {
+impl Chunks for Consumer {
+    fn next(&mut self, used: Vec<u8>) -> Option<Vec<u8>> {
         // The other side may have come to its end.
         let _ = self.used.try_send(used);
         self.to_use.recv().ok()
