@@ -4,10 +4,16 @@
 
 #[path = "corpus/hostile.rs"]
 mod hostile;
-#[path = "corpus/made.rs"]
-mod made;
+#[path = "corpus/killed.rs"]
+mod killed;
+#[path = "corpus/limits.rs"]
+mod limits;
 #[path = "corpus/properties.rs"]
 mod properties;
+#[path = "corpus/raw.rs"]
+mod raw;
+#[path = "corpus/rules.rs"]
+mod rules;
 #[path = "corpus/semantics.rs"]
 mod semantics;
 #[path = "corpus/shared.rs"]

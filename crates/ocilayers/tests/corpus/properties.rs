@@ -9,7 +9,7 @@ use ocilayers::{Limits, Store, flatten};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::made::layout;
+use crate::raw::layout;
 use crate::shared::{bytes, tree as open};
 
 fn path() -> impl Strategy<Value = TreePath> {
