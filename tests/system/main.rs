@@ -4,5 +4,6 @@
 mod failures;
 mod image;
 mod listing;
+mod peers;
 mod quickstart;
 mod walls;

@@ -37,6 +37,8 @@ mod decompress;
 mod digest;
 mod error;
 mod flatten;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod image;
 mod import;
 mod layout;
