@@ -6,4 +6,5 @@ mod image;
 mod listing;
 mod peers;
 mod quickstart;
+mod registry;
 mod walls;

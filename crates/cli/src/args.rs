@@ -125,6 +125,29 @@ pub(crate) struct State {
     pub(crate) threads: Option<usize>,
 }
 
+/// Which image of a place is meant, and how registries are spoken to.
+#[derive(Debug, Args)]
+pub(crate) struct Sources {
+    /// Which image of several is meant, as `linux/arm64`; that of this machine without it.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<drydock::Platform>,
+    /// A mirror that is asked before a registry: `docker.io=https://mirror.example` (again for more, in order).
+    #[arg(long = "mirror", value_name = "HOST=URL", env = "DRYDOCK_MIRRORS", value_delimiter = ',')]
+    pub(crate) mirrors: Vec<String>,
+    /// Ask the mirrors alone, where a registry has any.
+    #[arg(long)]
+    pub(crate) mirrors_only: bool,
+    /// A registry that is spoken to without TLS, with its port (again for more).
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub(crate) insecure: Vec<String>,
+    /// A PEM file of more certificate authorities to trust.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Docker's directory of credentials; ~/.docker without it.
+    #[arg(long, value_name = "DIR", env = "DOCKER_CONFIG")]
+    pub(crate) docker_config: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Build {
     /// The Dockerfile; `-` is standard input.
@@ -145,6 +168,8 @@ pub(crate) struct Build {
     /// A build argument (again for more).
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
     pub(crate) build_args: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) state: State,
     /// Run every step, even those whose result is known.
@@ -183,8 +208,10 @@ pub(crate) enum Image {
     },
     /// Print digest, config and layers of an image.
     Inspect {
-        /// `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` or a tar.
+        /// `docker://HOST/NAME[:TAG]`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE` or a tar.
         reference: String,
+        #[command(flatten)]
+        sources: Sources,
         #[command(flatten)]
         state: State,
         /// How it is written.
@@ -202,6 +229,8 @@ pub(crate) enum Image {
         #[arg(long)]
         sha256: bool,
         #[command(flatten)]
+        sources: Sources,
+        #[command(flatten)]
         state: State,
     },
     /// Say what the files of one image have that those of another have not, the largest first.
@@ -214,6 +243,8 @@ pub(crate) enum Image {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
         #[command(flatten)]
+        sources: Sources,
+        #[command(flatten)]
         state: State,
     },
     /// Write the files of an image, all layers merged, as one tar.
@@ -223,6 +254,8 @@ pub(crate) enum Image {
         /// Where the tar goes; standard output without it.
         #[arg(short = 'o', long = "output", value_name = "FILE")]
         output: Option<PathBuf>,
+        #[command(flatten)]
+        sources: Sources,
         #[command(flatten)]
         state: State,
     },
@@ -236,6 +269,8 @@ pub(crate) enum Image {
         /// The exact size of the image, or `auto`: as small as possible with 64 MiB free.
         #[arg(long, default_value = "512MiB", value_parser = parse_size)]
         size: drydock::ImageSize,
+        #[command(flatten)]
+        sources: Sources,
         #[command(flatten)]
         state: State,
     },

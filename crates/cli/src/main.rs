@@ -9,6 +9,7 @@ mod diagnostics;
 mod output;
 mod signals;
 mod size;
+mod sources;
 
 use std::process::ExitCode;
 

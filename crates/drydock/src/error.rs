@@ -54,7 +54,10 @@ pub enum Error {
 
 impl From<ocilayers::Error> for Error {
     fn from(error: ocilayers::Error) -> Self {
-        Self::Layers(error)
+        match error {
+            ocilayers::Error::Cancelled => Self::Cancelled,
+            error => Self::Layers(error),
+        }
     }
 }
 

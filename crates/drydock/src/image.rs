@@ -6,7 +6,7 @@ use std::path::Path;
 use buildengine::Cancel;
 use ext4writer::{ImageSize, Report};
 use fstree::{Kind, Timestamp, Tree};
-use ocilayers::{Digest, Image, ImageRef, Limits, Store};
+use ocilayers::{Digest, Image, ImageRef, OpenOptions, Store};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
@@ -14,15 +14,15 @@ use crate::error::Error;
 /// The merged tree of an image. Layers are kept uncompressed below `state`; the contents of a plain tar stay where they are.
 ///
 /// # Errors
-/// The image is not there, damaged, or can't be merged.
-pub fn tree(reference: &ImageRef, state: &Path, threads: Option<usize>) -> Result<Tree, Error> {
-    let limits = Limits::default();
+/// The image is not there, can't be reached, is damaged, or can't be merged.
+pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: Option<usize>) -> Result<Tree, Error> {
+    let limits = &options.limits;
     if let ImageRef::Tar { file } = reference {
-        return Ok(ocilayers::tree_of_tar(file, &limits)?);
+        return Ok(ocilayers::tree_of_tar(file, limits)?);
     }
-    let image = Image::open(reference, &limits)?;
-    let layers = Store::open(&state.join("layers"), limits)?.layers(&image, threads)?;
-    Ok(ocilayers::flatten(&layers, &limits)?)
+    let image = Image::open_with(reference, options)?;
+    let layers = Store::open(&state.join("layers"), *limits)?.layers(&image, threads)?;
+    Ok(ocilayers::flatten(&layers, limits)?)
 }
 
 /// Writes `tree` as an ext4 image of exactly `size` to `output`, which appears when it is complete.

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use ext4writer::{ImageSize, Report};
 pub use image::{tree, write_image};
 pub use log::Log;
-pub use ocilayers::{ImageRef, Limits};
+pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 pub use request::{Base, Request};
 
 /// What came of a build.
@@ -64,7 +64,7 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     let mut phases = Phases::default();
     let source = Source::decode(request.dockerfile);
     let base = request.base_of(&request.accept(&source, None)?)?;
-    let image = Image::open(&base.place, &request.limits)?;
+    let image = Image::open_with(&base.place, &request.open_options(cancel))?;
     let analysis = request.accept(&source, Some(config::of_base(base, image.config())?))?;
     let plan = plan::lower(&analysis.dockerfile, &analysis.conversion)?;
     phases.end("plan");

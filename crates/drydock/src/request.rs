@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use buildengine::Cancel;
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -9,7 +10,7 @@ use dockerfile::policy::Policy;
 use dockerfile::reference::Reference;
 use dockerfile::source::Source;
 use ext4writer::ImageSize;
-use ocilayers::{ImageRef, Limits};
+use ocilayers::{ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 
 use crate::error::Error;
 
@@ -46,6 +47,10 @@ pub struct Request<'a> {
     pub runtime: Option<&'a Path>,
     /// Caps on the layers of images.
     pub limits: Limits,
+    /// Which image of several a base is. Default: that for Linux on this machine's architecture.
+    pub platform: Platform,
+    /// How registries are spoken to.
+    pub registry: RegistryOptions,
     /// Caps on each RUN step.
     pub step_limits: buildengine::Limits,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970 that no new file is younger than. Default: none.
@@ -69,6 +74,8 @@ impl<'a> Request<'a> {
             threads: None,
             runtime: None,
             limits: Limits::default(),
+            platform: Platform::default(),
+            registry: RegistryOptions::default(),
             step_limits: buildengine::Limits::default(),
             epoch: None,
             no_cache: false,
@@ -97,6 +104,12 @@ impl<'a> Request<'a> {
             let known: Vec<&str> = self.bases.iter().map(|base| base.name.as_str()).collect();
             Error::UnknownBase { base: wanted, known: known.join(", ") }
         })
+    }
+
+    pub(crate) fn open_options(&self, cancel: &Cancel) -> OpenOptions {
+        let mut registry = self.registry.clone();
+        registry.cancel = Some(cancel.flag());
+        OpenOptions { limits: self.limits, platform: self.platform.clone(), registry }
     }
 
     pub(crate) fn engine_options(&self) -> buildengine::Options {

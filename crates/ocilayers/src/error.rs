@@ -61,6 +61,17 @@ pub enum Error {
         /// As found.
         found: String,
     },
+    /// A registry did not give what was asked for.
+    #[error("{place}: {why}")]
+    Registry {
+        /// What was asked of which registry.
+        place: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The caller asked to stop.
+    #[error("reading the image was cancelled")]
+    Cancelled,
     /// More than a limit allows.
     #[error("{what} is over the limit of {max}")]
     Limit {

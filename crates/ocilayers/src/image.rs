@@ -6,17 +6,30 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::blobs::{Blobs, check_digest};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::platform::Platform;
 use crate::reference::ImageRef;
+use crate::registry::{Registry, RegistryOptions};
 use crate::select;
+use crate::source::{Archive, Directory, Source, What, check_digest, document, verified};
+
+/// How an image is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Caps on the image.
+    pub limits: Limits,
+    /// Which image of several is meant. Default: that for Linux on this machine's architecture.
+    pub platform: Platform,
+    /// How registries are spoken to.
+    pub registry: RegistryOptions,
+}
 
 /// An image at its place.
 #[derive(Debug)]
 pub struct Image {
-    pub(crate) blobs: Blobs,
+    pub(crate) source: Box<dyn Source>,
     manifest_digest: Option<Digest>,
     config: Vec<u8>,
     layers: Vec<LayerBlob>,
@@ -39,13 +52,25 @@ impl Image {
     /// Opens the image that `reference` names, for Linux on this machine's architecture.
     ///
     /// # Errors
-    /// It is not there, is not an image, contradicts itself, or a document of it is not what its digest says. A plain tar is
-    /// no image with a config: import it, or read it with [`crate::tree_of_tar`].
+    /// As [`Self::open_with`].
     pub fn open(reference: &ImageRef, limits: &Limits) -> Result<Self, Error> {
+        Self::open_with(reference, &OpenOptions { limits: *limits, ..OpenOptions::default() })
+    }
+
+    /// Opens the image that `reference` names.
+    ///
+    /// # Errors
+    /// It is not there or can't be reached, is not an image, contradicts itself, or a document of it is not what its digest
+    /// says. A plain tar is no image with a config: import it, or read it with [`crate::tree_of_tar`].
+    pub fn open_with(reference: &ImageRef, options: &OpenOptions) -> Result<Self, Error> {
+        let archive = |file: &Path| Archive::open(file, &options.limits);
         match reference {
-            ImageRef::Layout { dir, tag } => Self::of_layout(Blobs::directory(dir), tag.as_deref(), limits),
-            ImageRef::LayoutArchive { file, tag } => Self::of_layout(archive(file, limits)?, tag.as_deref(), limits),
-            ImageRef::DockerArchive { file, name } => Self::of_docker(archive(file, limits)?, name.as_deref(), limits),
+            ImageRef::Layout { dir, tag } => Self::of_layout(Box::new(Directory(dir.clone())), tag.as_deref(), options),
+            ImageRef::LayoutArchive { file, tag } => Self::of_layout(Box::new(archive(file)?), tag.as_deref(), options),
+            ImageRef::DockerArchive { file, name } => {
+                Self::of_docker(Box::new(archive(file)?), name.as_deref(), &options.limits)
+            }
+            ImageRef::Registry(name) => Self::of_registry(Registry::new(name, &options.registry)?, options),
             ImageRef::Tar { file } => Err(Error::Unsupported {
                 what: file.display().to_string(),
                 why: "a plain tar has no config; make it an image with `drydock image import`".to_owned(),
@@ -71,14 +96,33 @@ impl Image {
         &self.layers
     }
 
-    fn of_layout(blobs: Blobs, tag: Option<&str>, limits: &Limits) -> Result<Self, Error> {
-        check_layout_version(&blobs, limits)?;
-        let chosen = select::manifest(&blobs, tag, limits)?;
+    fn of_layout(source: Box<dyn Source>, tag: Option<&str>, options: &OpenOptions) -> Result<Self, Error> {
+        check_layout_version(&*source, &options.limits)?;
+        let candidates = select::tagged(&*source, tag, &options.limits)?;
+        Self::among(source, candidates, options)
+    }
+
+    fn of_registry(registry: Registry, options: &OpenOptions) -> Result<Self, Error> {
+        let top = registry.top(&options.limits)?;
+        if !select::is_index(&top.media_type) {
+            return Self::of_manifest(Box::new(registry), top.digest, &top.document, &options.limits);
+        }
+        let candidates = select::index(&top.digest.to_string(), &top.document)?;
+        Self::among(Box::new(registry), candidates, options)
+    }
+
+    /// The image for the platform among several.
+    fn among(source: Box<dyn Source>, candidates: Vec<Descriptor>, options: &OpenOptions) -> Result<Self, Error> {
+        let chosen = select::manifest(&*source, candidates, &options.platform, &options.limits)?;
         let digest: Digest = chosen.digest().to_string().parse()?;
-        let document = blobs.document_blob(&digest, chosen.size(), limits)?;
-        let manifest = read_manifest(&digest, &document)?;
+        let document = verified(&*source, What::Manifest(&digest), chosen.size(), &options.limits)?;
+        Self::of_manifest(source, digest, &document, &options.limits)
+    }
+
+    fn of_manifest(source: Box<dyn Source>, digest: Digest, document: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let manifest = read_manifest(&digest, document)?;
         let config = manifest.config();
-        let config = blobs.document_blob(&config.digest().to_string().parse()?, config.size(), limits)?;
+        let config = verified(&*source, What::Blob(&config.digest().to_string().parse()?), config.size(), limits)?;
         let diff_ids = diff_ids(&config, limits)?;
         if diff_ids.len() != manifest.layers().len() {
             let why = format!("the manifest names {} layers, the config {}", manifest.layers().len(), diff_ids.len());
@@ -86,12 +130,12 @@ impl Image {
         }
         let layers = manifest.layers().iter().zip(diff_ids).map(|(descriptor, diff_id)| layer(descriptor, diff_id));
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { blobs, manifest_digest: Some(digest), config, layers })
+        Ok(Self { source, manifest_digest: Some(digest), config, layers })
     }
 
-    fn of_docker(blobs: Blobs, name: Option<&str>, limits: &Limits) -> Result<Self, Error> {
-        let document = blobs.document("manifest.json", limits)?;
-        let images: Vec<DockerImage> = serde_json::from_slice(&document)
+    fn of_docker(source: Box<dyn Source>, name: Option<&str>, limits: &Limits) -> Result<Self, Error> {
+        let names = document(&*source, "manifest.json", limits)?;
+        let images: Vec<DockerImage> = serde_json::from_slice(&names)
             .map_err(|error| Error::Document { what: "manifest.json".to_owned(), why: error.to_string() })?;
         let names: Vec<String> = images.iter().flat_map(|image| image.repo_tags.clone().unwrap_or_default()).collect();
         let mut chosen = images.into_iter().filter(|image| match (name, &image.repo_tags) {
@@ -105,7 +149,7 @@ impl Image {
                 names.join(", ")
             )));
         };
-        let config = blobs.document(&image.config, limits)?;
+        let config = document(&*source, &image.config, limits)?;
         if let Some(digest) = digest_in_name(&image.config) {
             check_digest("the digest of the config", &digest, &Digest::of(&config))?;
         }
@@ -121,7 +165,7 @@ impl Image {
             member: Some(member),
         });
         let layers = layers.collect();
-        Ok(Self { blobs, manifest_digest: None, config, layers })
+        Ok(Self { source, manifest_digest: None, config, layers })
     }
 }
 
@@ -140,12 +184,8 @@ fn digest_in_name(name: &str) -> Option<Digest> {
     format!("sha256:{hex}").parse().ok()
 }
 
-fn archive(file: &Path, limits: &Limits) -> Result<Blobs, Error> {
-    Blobs::archive(file, limits)
-}
-
-fn check_layout_version(blobs: &Blobs, limits: &Limits) -> Result<(), Error> {
-    let document = blobs.document("oci-layout", limits)?;
+fn check_layout_version(source: &dyn Source, limits: &Limits) -> Result<(), Error> {
+    let document = document(source, "oci-layout", limits)?;
     let value: Value = serde_json::from_slice(&document)
         .map_err(|error| Error::Document { what: "oci-layout".to_owned(), why: error.to_string() })?;
     match value.get("imageLayoutVersion").and_then(Value::as_str) {

@@ -43,7 +43,8 @@ pub struct Written {
 pub fn write(dir: &Path, tag: &str, mut config: Value, layers: &[Layer], limits: &Limits) -> Result<Written, Error> {
     let layout = Layout { dir: dir.to_owned() };
     layout.prepare()?;
-    let mut index = layout.index(limits)?;
+    // An index that can't be read is found before the work is done.
+    layout.index(limits)?;
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id().to_string()).collect();
     config["rootfs"] = serde_json::json!({ "type": "layers", "diff_ids": diff_ids });
 
@@ -62,6 +63,8 @@ pub fn write(dir: &Path, tag: &str, mut config: Value, layers: &[Layer], limits:
 
     manifest.set_platform(Some(Platform::default()));
     manifest.set_annotations(Some([(REF_NAME.to_owned(), tag.to_owned())].into()));
+    let _only_writer = layout.lock()?;
+    let mut index = layout.index(limits)?;
     let mut manifests = index.manifests().clone();
     let is_tagged = |descriptor: &Descriptor| {
         descriptor.annotations().as_ref().and_then(|all| all.get(REF_NAME)).is_some_and(|own| own == tag)
@@ -93,6 +96,16 @@ impl Layout {
         let blobs = self.dir.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(Error::file(&blobs))?;
         self.put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// Held from reading the index to writing it: of two writers at once neither may lose the image of the other. The lock is
+    /// on the directory itself, which leaves no file.
+    fn lock(&self) -> Result<File, Error> {
+        let dir = File::open(&self.dir).map_err(Error::file(&self.dir))?;
+        rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(io::Error::from)
+            .map_err(Error::file(&self.dir))?;
+        Ok(dir)
     }
 
     /// The index that is there, or an empty one.

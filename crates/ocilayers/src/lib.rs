@@ -32,7 +32,6 @@
 //! asks for.
 #![forbid(unsafe_code)]
 
-mod blobs;
 mod decompress;
 mod digest;
 mod error;
@@ -43,17 +42,22 @@ mod image;
 mod import;
 mod layout;
 mod limits;
+mod platform;
 mod reference;
+mod registry;
 mod select;
+mod source;
 mod store;
 mod whiteout;
 
 pub use digest::Digest;
 pub use error::Error;
 pub use flatten::{chain_id, flatten, tree_of_tar};
-pub use image::{Image, LayerBlob};
+pub use image::{Image, LayerBlob, OpenOptions};
 pub use import::{import, rfc3339};
 pub use layout::{Written, write as write_layout};
 pub use limits::Limits;
+pub use platform::{Platform, PlatformError};
 pub use reference::{ImageRef, ReferenceError};
+pub use registry::{Credentials, RegistryName, RegistryOptions};
 pub use store::{Layer, Store};

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::registry::RegistryName;
+
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub enum ImageRef {
         /// The name with its tag.
         name: Option<String>,
     },
+    /// `docker://[HOST[:PORT]/]NAME[:TAG|@DIGEST]`: an image of a registry.
+    Registry(RegistryName),
     /// A path: the tar of a root file system, an image of one layer.
     Tar {
         /// The tar; `-` is standard input.
@@ -74,10 +78,15 @@ impl FromStr for ImageRef {
                 Self::DockerArchive { file, name }
             }
             "docker" => {
-                return Err(refuse("registries are not read yet; copy it first: skopeo copy docker://... oci:DIR:TAG"));
+                let name = rest.strip_prefix("//").and_then(RegistryName::parse);
+                Self::Registry(name.ok_or_else(|| {
+                    refuse("write docker://HOST/NAME:TAG or docker://HOST/NAME@sha256:..., names in lower case")
+                })?)
             }
             "containers-storage" | "dir" | "docker-daemon" | "ostree" | "sif" | "tarball" => {
-                return Err(refuse("this transport is not read; use oci:, oci-archive:, docker-archive: or a tar"));
+                return Err(refuse(
+                    "this transport is not read; use docker://, oci:, oci-archive:, docker-archive: or a tar",
+                ));
             }
             _ => Self::Tar { file: text.into() },
         })
@@ -91,6 +100,7 @@ impl Display for ImageRef {
             Self::LayoutArchive { file, tag } => ("oci-archive:", file, tag.as_ref()),
             Self::DockerArchive { file, name } => ("docker-archive:", file, name.as_ref()),
             Self::Tar { file } => ("", file, None),
+            Self::Registry(name) => return write!(f, "docker://{name}"),
         };
         write!(f, "{transport}{}", path.display())?;
         tag.map_or(Ok(()), |tag| write!(f, ":{tag}"))
@@ -116,7 +126,7 @@ mod tests {
             assert_eq!(read, expected, "{text}");
             assert_eq!(read.to_string(), text);
         }
-        for text in ["", "oci:", "oci::tag", "docker://debian", "dir:/x"] {
+        for text in ["", "oci:", "oci::tag", "docker:debian", "docker://", "docker://a/B", "dir:/x"] {
             assert!(text.parse::<ImageRef>().is_err(), "{text}");
         }
     }

@@ -26,6 +26,8 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.state = &args.state.dir;
     request.layout = layout.as_ref().map(|(dir, tag)| (dir.as_path(), tag.as_str()));
     request.build_args = build_args(&args.build_args)?;
+    let options = args.sources.options()?;
+    (request.platform, request.registry) = (options.platform, options.registry);
     request.threads = args.state.threads;
     request.runtime = args.runtime.as_deref();
     request.epoch = args.source_date_epoch;

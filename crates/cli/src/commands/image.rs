@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use drydock::{ImageRef, Limits};
+use drydock::{ImageRef, Limits, OpenOptions};
 use fstree::Tree;
 use serde_json::{Value, json};
 
@@ -19,11 +19,19 @@ use crate::size::display_bytes;
 pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
     match args {
         Image::Import { tar, reference, state: _ } => import(Path::new(tar), reference)?,
-        Image::Inspect { reference, state: _, format } => inspect(reference, *format)?,
-        Image::Ls { reference, format, sha256, state } => ls(reference, *format, *sha256, state)?,
-        Image::Diff { before, after, format, state } => diff(before, after, *format, state)?,
-        Image::Flatten { reference, output, state } => flatten(reference, output.as_deref(), state)?,
-        Image::Ext4 { reference, output, size, state } => return ext4(reference, output, *size, state),
+        Image::Inspect { reference, sources, state: _, format } => inspect(reference, &sources.options()?, *format)?,
+        Image::Ls { reference, format, sha256, sources, state } => {
+            ls(reference, &sources.options()?, *format, *sha256, state)?;
+        }
+        Image::Diff { before, after, format, sources, state } => {
+            diff(before, after, &sources.options()?, *format, state)?;
+        }
+        Image::Flatten { reference, output, sources, state } => {
+            flatten(reference, &sources.options()?, output.as_deref(), state)?;
+        }
+        Image::Ext4 { reference, output, size, sources, state } => {
+            return ext4(reference, sources.options()?, output, *size, state);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,8 +50,8 @@ fn import(tar: &Path, reference: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn inspect(reference: &str, format: Format) -> anyhow::Result<()> {
-    let image = ocilayers::Image::open(&parse(reference)?, &Limits::default())?;
+fn inspect(reference: &str, options: &OpenOptions, format: Format) -> anyhow::Result<()> {
+    let image = ocilayers::Image::open_with(&parse(reference)?, options)?;
     let config: Value = serde_json::from_slice(image.config()).context("the image config is not JSON")?;
     let layers: Vec<Value> = image
         .layers()
@@ -71,11 +79,11 @@ fn inspect(reference: &str, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ls(reference: &str, format: Format, sha256: bool, state: &State) -> anyhow::Result<()> {
+fn ls(reference: &str, options: &OpenOptions, format: Format, sha256: bool, state: &State) -> anyhow::Result<()> {
     if sha256 && format != Format::Json {
         bail!("--sha256 is for --format json; the listing for people has no place for it");
     }
-    let tree = drydock::tree(&parse(reference)?, &state.dir, state.threads)?;
+    let tree = drydock::tree(&parse(reference)?, options, &state.dir, state.threads)?;
     let mut out = BufWriter::new(io::stdout().lock());
     match format {
         Format::Human => out.write_all(fstree::dump(&tree).as_bytes())?,
@@ -84,8 +92,8 @@ fn ls(reference: &str, format: Format, sha256: bool, state: &State) -> anyhow::R
     Ok(out.flush()?)
 }
 
-fn diff(before: &str, after: &str, format: Format, state: &State) -> anyhow::Result<()> {
-    let tree = |reference| anyhow::Ok(drydock::tree(&parse(reference)?, &state.dir, state.threads)?);
+fn diff(before: &str, after: &str, options: &OpenOptions, format: Format, state: &State) -> anyhow::Result<()> {
+    let tree = |reference| anyhow::Ok(drydock::tree(&parse(reference)?, options, &state.dir, state.threads)?);
     let mut out = BufWriter::new(io::stdout().lock());
     for change in listing::changes(&tree(before)?, &tree(after)?)? {
         if format == Format::Json {
@@ -104,8 +112,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("unknown")
 }
 
-fn flatten(reference: &str, output: Option<&Path>, state: &State) -> anyhow::Result<()> {
-    let tree = drydock::tree(&parse(reference)?, &state.dir, state.threads)?;
+fn flatten(reference: &str, options: &OpenOptions, output: Option<&Path>, state: &State) -> anyhow::Result<()> {
+    let tree = drydock::tree(&parse(reference)?, options, &state.dir, state.threads)?;
     match output {
         None => write_tar(&tree, &mut io::stdout().lock()),
         Some(path) => {
@@ -133,11 +141,18 @@ fn make_readable(path: &Path) -> anyhow::Result<()> {
     Ok(file.set_permissions(std::fs::Permissions::from_mode(0o644))?)
 }
 
-fn ext4(reference: &str, output: &Path, size: drydock::ImageSize, state: &State) -> anyhow::Result<ExitCode> {
+fn ext4(
+    reference: &str,
+    mut options: OpenOptions,
+    output: &Path,
+    size: drydock::ImageSize,
+    state: &State,
+) -> anyhow::Result<ExitCode> {
     let started = std::time::Instant::now();
     let signals = Signals::catch()?;
+    options.registry.cancel = Some(signals.cancel().flag());
     let reference = parse(reference)?;
-    let written = drydock::tree(&reference, &state.dir, state.threads).and_then(|tree| {
+    let written = drydock::tree(&reference, &options, &state.dir, state.threads).and_then(|tree| {
         drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel())
     });
     match written {

@@ -22,12 +22,12 @@ use rayon::prelude::*;
 use self::dir::{Dir, Partial};
 use self::ingest::{Ingested, ingest};
 use self::ring::{Chunks, Inline, ring};
-use crate::blobs::{Blob, check_digest, check_size};
 use crate::decompress::{self, Bounded, Compression};
 use crate::digest::{Digest, Hashing};
 use crate::error::Error;
 use crate::image::{Image, LayerBlob};
 use crate::limits::Limits;
+use crate::source::{Blob, What, check_digest, check_size};
 use crate::whiteout;
 
 pub use self::layer::Layer;
@@ -104,8 +104,8 @@ impl Store {
             return Ok(Fetched::Known(known));
         }
         let blob = match (&layer.blob, &layer.member) {
-            (Some((digest, _)), _) => image.blobs.blob(digest)?,
-            (None, member) => image.blobs.open(member.as_deref().unwrap_or_default())?,
+            (Some((digest, size)), _) => image.source.open(What::Blob(digest), Some(*size))?,
+            (None, member) => image.source.open(What::File(member.as_deref().unwrap_or_default()), None)?,
         };
         let digest = layer.blob.map_or(layer.diff_id, |(digest, _)| digest);
         if let Some((_, size)) = layer.blob {
