@@ -6,13 +6,14 @@ use std::process::Command;
 use drydock_tests::{run, workspace};
 
 /// A crate and the crates of this workspace it may use. A crate that is not here fails the test.
-const TABLE: [(&str, &[&str]); 9] = [
+const TABLE: [(&str, &[&str]); 10] = [
     ("dockerfile", &[]),
     ("fstree", &[]),
     ("ocilayers", &["fstree"]),
     ("ext4writer", &["fstree"]),
+    ("ext4verify", &["fstree"]),
     ("buildengine", &["dockerfile", "fstree", "ocilayers"]),
-    ("drydock", &["buildengine", "dockerfile", "ext4writer", "fstree", "ocilayers"]),
+    ("drydock", &["buildengine", "dockerfile", "ext4verify", "ext4writer", "fstree", "ocilayers"]),
     ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "ocilayers"]),
     ("drydock-benches", &["buildengine", "dockerfile", "drydock", "ext4writer", "fstree", "ocilayers"]),
     ("drydock-tests", &[]),

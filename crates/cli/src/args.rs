@@ -274,6 +274,14 @@ pub(crate) enum Image {
         #[command(flatten)]
         state: State,
     },
+    /// Check the checksums and the structure of an ext4 image: every block, inode and name of it.
+    Verify {
+        /// The image.
+        image: PathBuf,
+        /// How the report is written.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
 }
 
 #[derive(Debug, Args)]

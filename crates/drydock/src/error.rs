@@ -50,6 +50,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An ext4 image can't be checked.
+    #[error("the ext4 image can't be checked")]
+    Verify(#[from] ext4verify::Error),
 }
 
 impl From<ocilayers::Error> for Error {

@@ -55,6 +55,17 @@ pub fn write_image(
     ext4writer::write_image(tree, &options, output).map_err(Error::from)
 }
 
+/// Checks the checksums and the structure of an ext4 image; see [`ext4verify::verify`].
+///
+/// # Errors
+/// The image can't be read, is none, or has a feature that is not known. What is wrong with it is in the report.
+pub fn verify_image(path: &Path) -> Result<ext4verify::Report, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let image = std::fs::File::open(path).map_err(failed)?;
+    let len = image.metadata().map_err(failed)?.len();
+    Ok(ext4verify::verify(&image, len)?)
+}
+
 /// The SHA-256 of a finished file, 64 hexadecimal digits.
 pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };

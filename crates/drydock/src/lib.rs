@@ -30,7 +30,7 @@ use ocilayers::{Image, Store};
 pub use buildengine::{Cancel, Event, Limits as StepLimits};
 pub use error::Error;
 pub use ext4writer::{ImageSize, Report};
-pub use image::{tree, write_image};
+pub use image::{tree, verify_image, write_image};
 pub use log::Log;
 pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 pub use request::{Base, Request};

@@ -1,4 +1,4 @@
-//! `drydock image`: import, inspect, ls, diff, flatten, ext4.
+//! `drydock image`: import, inspect, ls, diff, flatten, ext4, verify.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
         Image::Ext4 { reference, output, size, sources, state } => {
             return ext4(reference, sources.options()?, output, *size, state);
         }
+        Image::Verify { image, format } => return verify(image, *format),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,6 +78,43 @@ fn inspect(reference: &str, options: &OpenOptions, format: Format) -> anyhow::Re
         line(format_args!("layer     {} {size} {}", layer.diff_id, layer.media_type.as_deref().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+fn verify(image: &Path, format: Format) -> anyhow::Result<ExitCode> {
+    let report = drydock::verify_image(image).with_context(|| image.display().to_string())?;
+    let counts = report.counts;
+    if format == Format::Json {
+        let findings = report.findings.iter().map(|finding| {
+            json!({ "code": finding.code.as_str(), "inode": finding.inode, "block": finding.block,
+                "message": finding.message })
+        });
+        let counts = json!({ "block_bytes": counts.block_bytes, "blocks": counts.blocks,
+            "used_blocks": counts.used_blocks, "used_inodes": counts.used_inodes, "directories": counts.directories,
+            "entries": counts.entries, "checksums": counts.checksums });
+        let all = json!({ "clean": report.is_clean(), "findings": findings.collect::<Vec<_>>(),
+            "more_findings": report.more, "counts": counts });
+        line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;
+    } else {
+        for finding in &report.findings {
+            line(format_args!("{finding}"))?;
+        }
+        if report.more > 0 {
+            line(format_args!("and {} findings more", report.more))?;
+        }
+        let verdict = if report.is_clean() { "clean" } else { "damaged: write it again" };
+        line(format_args!(
+            "{}: {verdict}; {} of {} blocks of {} bytes in use, {} inodes, {} directories, {} names, {} checksums",
+            image.display(),
+            counts.used_blocks,
+            counts.blocks,
+            counts.block_bytes,
+            counts.used_inodes,
+            counts.directories,
+            counts.entries,
+            counts.checksums
+        ))?;
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn ls(reference: &str, options: &OpenOptions, format: Format, sha256: bool, state: &State) -> anyhow::Result<()> {
