@@ -82,6 +82,8 @@ fn read_otherwise(bytes: &[u8]) -> bool {
     headers.clone().any(|header| {
         // It knows old sparse files alone, and as one run.
         header[156] == b'S'
+            // A hard link that states a size stores nothing (docs/decisions/layers.md); the crate takes data for it.
+            || header[156] == b'1' && (contains(bytes, b"size=") || header[124..136].iter().any(|byte| !matches!(byte, b'0' | b' ' | 0)))
     }) || contains(bytes, b"GNU.sparse.")
         // It takes a newline for the end of a record of an extended header, whatever its length says.
         || headers.clone().any(|header| matches!(header[156], b'x' | b'g')) && bytes.iter().filter(|&&byte| byte == b'\n').count() > 64

@@ -44,8 +44,8 @@ pub fn write_image(
 ) -> Result<Report, Error> {
     let options = ext4writer::Options {
         size,
-        uuid: uuid(&format!("drydock file system {identity}")),
-        hash_seed: uuid(&format!("drydock directory hash {identity}")),
+        uuid: Some(uuid(&format!("drydock file system {identity}"))),
+        hash_seed: Some(uuid(&format!("drydock directory hash {identity}"))),
         time: newest(tree),
         threads,
         durable,

@@ -10,12 +10,19 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum Error {
     /// The tree does not fit into an image of that size.
-    #[error("the content does not fit into an image of {size_bytes} bytes; it needs {needed_bytes} bytes")]
+    #[error(
+        "the content does not fit into an image of {size_bytes} bytes; it needs {needed_bytes} bytes: {blocks} blocks of 4 KiB, \
+         {inodes} inodes, and what the file system keeps for itself"
+    )]
     NoSpace {
         /// The size asked for.
         size_bytes: u64,
         /// The next larger size that works.
         needed_bytes: u64,
+        /// Blocks of directories, attributes, contents and the journal in an image of that size.
+        blocks: u64,
+        /// Inodes, reserved ones included.
+        inodes: u64,
     },
     /// The file system would have more than the 2^32 - 1 blocks that this crate writes.
     #[error("an image can have at most {max_bytes} bytes")]

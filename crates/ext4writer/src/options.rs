@@ -8,6 +8,10 @@ use fstree::Timestamp;
 
 use crate::error::Error;
 
+/// The smallest journal that the kernel takes, and the largest that `mke2fs` makes, in blocks.
+const JOURNAL_BLOCKS_MIN: u32 = 1_024;
+const JOURNAL_BLOCKS_MAX: u32 = 10_240_000;
+
 /// How large the image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageSize {
@@ -34,6 +38,8 @@ pub enum Inodes {
 pub enum Journal {
     /// One of the size that `mke2fs` would choose, and none below 8 MiB.
     Auto,
+    /// One of that many blocks of 4 KiB: 1,024 to 10,240,000 (jbd2), and at most half of the image.
+    Blocks(u32),
     /// None.
     None,
 }
@@ -51,10 +57,11 @@ pub enum Journal {
 pub struct Options {
     /// Size of the image. Default: as small as possible with 64 MiB free.
     pub size: ImageSize,
-    /// `s_uuid`, not all zero. Default: a fixed one, so hosts that mount many images by UUID must set it.
-    pub uuid: [u8; 16],
-    /// `s_hash_seed` of the directory hashes. Default: a fixed one.
-    pub hash_seed: [u8; 16],
+    /// `s_uuid`, not all zero. Default: made from the tree (names, metadata, sizes, holes), so that equal trees give equal
+    /// images and hosts can tell others apart.
+    pub uuid: Option<[u8; 16]>,
+    /// `s_hash_seed` of the directory hashes. Default: made from the tree.
+    pub hash_seed: Option<[u8; 16]>,
     /// Volume label, at most 16 bytes. Default: none.
     pub label: String,
     /// When the file system was made: superblock, creation time of every inode, times of inodes that are not in the tree.
@@ -68,6 +75,8 @@ pub struct Options {
     pub reserved_blocks: u64,
     /// Whether there is a journal. Default: by size.
     pub journal: Journal,
+    /// Whether the kernel refuses to mount it for writing (`ro_compat` READONLY). Default: no.
+    pub read_only: bool,
     /// How many times its size the file system can grow to while it is mounted; room for group descriptors is set aside
     /// for it. 0 and 1 mean not at all. Default: 1,024, as `mke2fs`.
     pub grow_factor: u32,
@@ -81,14 +90,15 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             size: ImageSize::Auto { headroom_bytes: 64 << 20 },
-            uuid: *b"\xd4\x2e\x5a\x0c\x61\x7b\x8d\x13\x9e\x40\x52\x6f\x6f\x74\x66\x73",
-            hash_seed: *b"\x5b\x1d\x3e\x88\x27\xc6\x84\x9f\xa0\x71\xee\x16\x93\x4a\x0d\xb2",
+            uuid: None,
+            hash_seed: None,
             label: String::new(),
             time: Timestamp::default(),
             threads: None,
             inodes: Inodes::BytesPerInode(const { NonZeroU32::new(16_384).unwrap() }),
             reserved_blocks: 0,
             journal: Journal::Auto,
+            read_only: false,
             grow_factor: 1024,
             durable: false,
             cancel: None,
@@ -100,7 +110,7 @@ impl Options {
     /// Refuses what no file system can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |what| Err(Error::Option { what });
-        if self.uuid == [0; 16] {
+        if self.uuid == Some([0; 16]) {
             return refuse("the UUID is all zero, which means that there is none");
         }
         if self.label.len() > 16 {
@@ -108,6 +118,11 @@ impl Options {
         }
         if self.label.contains('\0') {
             return refuse("the volume label holds a NUL byte");
+        }
+        if let Journal::Blocks(blocks) = self.journal
+            && !(JOURNAL_BLOCKS_MIN..=JOURNAL_BLOCKS_MAX).contains(&blocks)
+        {
+            return refuse("a journal has 1,024 to 10,240,000 blocks");
         }
         // Superblock times have 40 bits.
         if !(0..1 << 40).contains(&self.time.seconds) || self.time.nanoseconds > 999_999_999 {

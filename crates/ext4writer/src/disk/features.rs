@@ -31,5 +31,6 @@ bitflags! {
         const DIR_NLINK = 0x20;
         const EXTRA_ISIZE = 0x40;
         const METADATA_CSUM = 0x400;
+        const READONLY = 0x1000;
     }
 }

@@ -59,10 +59,10 @@ fn superblock(image: &Image<'_, '_>) -> Superblock {
     sb.s_inode_size.set(low_u16(u64_of(INODE_LEN)));
     sb.s_min_extra_isize.set(EXTRA_ISIZE);
     sb.s_want_extra_isize.set(EXTRA_ISIZE);
-    sb.s_uuid = options.uuid;
+    sb.s_uuid = layout.identity.uuid;
     sb.s_volume_name[..options.label.len()].copy_from_slice(options.label.as_bytes());
     sb.s_reserved_gdt_blocks.set(low_u16(geometry.reserved_desc_blocks));
-    sb.s_hash_seed = options.hash_seed;
+    sb.s_hash_seed = layout.identity.hash_seed;
     sb.s_def_hash_version = superblock::HASH_HALF_MD4;
     sb.s_flags.set(superblock::FLAG_SIGNED_HASH);
     sb.s_desc_size.set(low_u16(u64_of(DESC_LEN)));
@@ -70,12 +70,12 @@ fn superblock(image: &Image<'_, '_>) -> Superblock {
     sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
     sb.s_checksum_type = superblock::CHECKSUM_CRC32C;
     // Kept apart from the UUID, so that the UUID of a copy can be changed without another write to all metadata.
-    sb.s_checksum_seed.set(Checksum::of_file_system(options.uuid).get());
+    sb.s_checksum_seed.set(Checksum::of_file_system(layout.identity.uuid).get());
     let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
     sb.s_overhead_clusters.set(low_u32(fixed + layout.journal_blocks()));
     sb.s_lpf_ino.set(Ino::FIRST.get());
     set_times(&mut sb, options.time.seconds.cast_unsigned());
-    set_features(&mut sb, layout);
+    set_features(&mut sb, layout, options.read_only);
     sb
 }
 
@@ -89,7 +89,7 @@ fn set_times(sb: &mut Superblock, seconds: u64) {
 }
 
 /// The profile: what every kernel since 4.4 and every e2fsprogs since 1.43 knows.
-fn set_features(sb: &mut Superblock, layout: &Layout<'_>) {
+fn set_features(sb: &mut Superblock, layout: &Layout<'_>, read_only: bool) {
     let mut compat = Compat::EXT_ATTR | Compat::DIR_INDEX;
     compat.set(Compat::RESIZE_INODE, layout.plan.resize_at.is_some());
     if layout.journal_blocks() > 0 {
@@ -107,12 +107,13 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>) {
     sb.s_feature_compat.set(compat.bits());
     let incompat = Incompat::FILETYPE | Incompat::EXTENTS | Incompat::BIT64 | Incompat::FLEX_BG | Incompat::CSUM_SEED;
     sb.s_feature_incompat.set(incompat.bits());
-    let ro_compat = RoCompat::SPARSE_SUPER
+    let mut ro_compat = RoCompat::SPARSE_SUPER
         | RoCompat::LARGE_FILE
         | RoCompat::HUGE_FILE
         | RoCompat::DIR_NLINK
         | RoCompat::EXTRA_ISIZE
         | RoCompat::METADATA_CSUM;
+    ro_compat.set(RoCompat::READONLY, read_only);
     sb.s_feature_ro_compat.set(ro_compat.bits());
 }
 

@@ -62,7 +62,7 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     let layout = layout(tree, options)?;
     let size_bytes = layout.size_bytes();
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
-    let seed = Checksum::of_file_system(options.uuid);
+    let seed = Checksum::of_file_system(layout.identity.uuid);
     let threads = options.threads.unwrap_or_else(jobs::default_threads).max(1);
     let image = Image { layout: &layout, options, sink, seed, turn: Turn::default(), written: AtomicU64::new(0) };
     image.emit(threads)?;

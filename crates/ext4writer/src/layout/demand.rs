@@ -6,6 +6,7 @@
 use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
 
 use super::dirs::{self, DirectoryPlan};
+use super::identity::Identity;
 use super::xattrs;
 use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
 use crate::error::{Error, Unrepresentable};
@@ -138,7 +139,7 @@ pub(crate) struct Demand<'t> {
 
 impl<'t> Demand<'t> {
     /// Measures a tree.
-    pub(crate) fn of(tree: &'t Tree, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn of(tree: &'t Tree, identity: &Identity, options: &Options) -> Result<Self, Error> {
         let metadata = Metadata { mode: 0o700, mtime: options.time, ..Metadata::default() };
         let mut demand = Self {
             tree,
@@ -156,7 +157,7 @@ impl<'t> Demand<'t> {
             if owner % 1024 == 0 {
                 options.check_cancel()?;
             }
-            demand.measure(owner, options)?;
+            demand.measure(owner, identity.hash_seed)?;
         }
         demand.allocate();
         Ok(demand)
@@ -242,9 +243,9 @@ impl<'t> Demand<'t> {
         self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_at: None });
     }
 
-    fn measure(&mut self, owner: usize, options: &Options) -> Result<(), Error> {
+    fn measure(&mut self, owner: usize, seed: [u8; 16]) -> Result<(), Error> {
         let id = self.inodes[owner].id;
-        let (links, directory, runs) = self.body(id, options.hash_seed).map_err(|why| self.refuse(id, why))?;
+        let (links, directory, runs) = self.body(id, seed).map_err(|why| self.refuse(id, why))?;
         let node = self.node(&self.inodes[owner]);
         let clamped = clamp_time(node.metadata.mtime) != node.metadata.mtime;
         let stored = match &node.kind {

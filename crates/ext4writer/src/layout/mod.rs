@@ -13,6 +13,7 @@ pub(crate) mod demand;
 pub(crate) mod dirs;
 pub(crate) mod extents;
 pub(crate) mod geometry;
+pub(crate) mod identity;
 pub(crate) mod xattrs;
 
 use fstree::Tree;
@@ -23,6 +24,7 @@ use crate::options::{ImageSize, Inodes, Journal, Options};
 use crate::units::{BLOCK_BYTES, Ino, blocks_for, low_u32, u64_of};
 use demand::{Demand, Run, Runs};
 use geometry::{BLOCKS_MAX, Geometry, TooSmall, lower_bound};
+use identity::Identity;
 
 /// The largest image in bytes.
 const IMAGE_BYTES_MAX: u64 = BLOCKS_MAX * BLOCK_BYTES;
@@ -30,6 +32,7 @@ const IMAGE_BYTES_MAX: u64 = BLOCKS_MAX * BLOCK_BYTES;
 /// The place of every block of an image of one tree.
 #[derive(Debug)]
 pub struct Layout<'t> {
+    pub(crate) identity: Identity,
     pub(crate) demand: Demand<'t>,
     pub(crate) plan: Plan,
     pub(crate) size_bytes: u64,
@@ -65,7 +68,8 @@ pub(crate) struct ExtentTree {
 /// The tree does not fit ([`Error::NoSpace`] says how much it needs), holds what ext4 cannot
 /// ([`Error::Unrepresentable`]), or the options contradict themselves.
 pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
-    let demand = checked_demand(tree, options)?;
+    let identity = Identity::of(tree, options);
+    let demand = checked_demand(tree, &identity, options)?;
     let (plan, size_bytes) = match options.size {
         ImageSize::Exact(size_bytes) => (exact(&demand, options, size_bytes)?, size_bytes),
         ImageSize::Auto { headroom_bytes } => {
@@ -74,7 +78,7 @@ pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error
             (plan, size_bytes)
         }
     };
-    Ok(Layout { demand, plan, size_bytes })
+    Ok(Layout { identity, demand, plan, size_bytes })
 }
 
 /// The size in bytes of the smallest image that holds `tree`, with the other options as they are. `options.size` is not
@@ -83,7 +87,8 @@ pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error
 /// # Errors
 /// As [`layout`]; never [`Error::NoSpace`].
 pub fn required_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
-    let demand = checked_demand(tree, options)?;
+    // Hashes decide in which leaf of an index a name is, so the size depends on the seed too.
+    let demand = checked_demand(tree, &Identity::of(tree, options), options)?;
     let headroom_bytes = match options.size {
         ImageSize::Exact(_) => 0,
         ImageSize::Auto { headroom_bytes } => headroom_bytes,
@@ -92,9 +97,9 @@ pub fn required_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
     Ok(plan.geometry.blocks * BLOCK_BYTES)
 }
 
-fn checked_demand<'t>(tree: &'t Tree, options: &Options) -> Result<Demand<'t>, Error> {
+fn checked_demand<'t>(tree: &'t Tree, identity: &Identity, options: &Options) -> Result<Demand<'t>, Error> {
     options.check()?;
-    let demand = Demand::of(tree, options)?;
+    let demand = Demand::of(tree, identity, options)?;
     match options.inodes {
         Inodes::Exact(asked) if u64::from(asked) < demand.inode_count() => {
             Err(Error::NotEnoughInodes { asked, needed: demand.inode_count() })
@@ -112,7 +117,8 @@ fn exact(demand: &Demand<'_>, options: &Options, size_bytes: u64) -> Result<Plan
         return Ok(plan);
     }
     let larger = smallest(demand, options, blocks + 1, 0)?;
-    Err(Error::NoSpace { size_bytes, needed_bytes: larger.geometry.blocks * BLOCK_BYTES })
+    let (blocks, inodes) = (larger.used, demand.inode_count());
+    Err(Error::NoSpace { size_bytes, needed_bytes: larger.geometry.blocks * BLOCK_BYTES, blocks, inodes })
 }
 
 /// The plan of the smallest image of at least `blocks` blocks that has `headroom` blocks left. What the file system needs for
@@ -142,6 +148,9 @@ impl Plan {
         };
         let missing = |used| missing(used).map_err(|blocks_min| TooSmall { blocks_min });
         missing(trees_at)?;
+        if journal.blocks() > geometry.blocks / 2 {
+            return Err(TooSmall { blocks_min: 2 * journal.blocks() });
+        }
         if options.reserved_blocks > geometry.blocks / 2 {
             return Err(TooSmall {
                 blocks_min: blocks.max(options.reserved_blocks.saturating_mul(2).saturating_sub(1)) + 1,
@@ -179,6 +188,7 @@ fn journal_blocks(blocks: u64, journal: Journal) -> u32 {
     ];
     match journal {
         Journal::None => 0,
+        Journal::Blocks(blocks) => blocks,
         Journal::Auto => tiers.iter().find(|&&(below, _)| blocks < below).map_or(262_144, |&(_, size)| size),
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ext4writer::{Journal, Options};
 use fstree::{Kind, NodeId, Tree, walk};
 
 use crate::support::{Image, bytes_of, fsck, image, sized, skip};
@@ -180,6 +181,120 @@ fn the_kernel_writes_and_the_image_stays_clean() {
         }
         drop(mount);
         fsck("-fn", &image.path);
+    }
+}
+
+#[test]
+fn an_image_that_is_read_only_is_not_mounted_for_writing() {
+    let mut builder = Builder::new();
+    builder.file(Tree::ROOT, "f", 10_000);
+    let options = Options { read_only: true, journal: Journal::None, ..sized(16 << 20) };
+    let image = image(&builder.tree, &options);
+    let Some(mount) = Mount::new(&image, "loop,ro") else { return };
+    compare(&builder.tree, &mount.0);
+    drop(mount);
+    let at = image.directory.path().join("mount");
+    let output = Command::new("mount").args(["-t", "ext4", "-o", "loop,rw"]).args([&image.path, &at]).output().unwrap();
+    let is_mounted_for_writing = output.status.success() && fs::write(at.join("new"), "x").is_ok();
+    if output.status.success() {
+        assert!(Command::new("umount").arg(&at).status().unwrap().success());
+    }
+    assert!(!is_mounted_for_writing);
+}
+
+/// Small files until not one block is left.
+fn fill(directory: &Path) -> usize {
+    fs::create_dir(directory).unwrap();
+    for number in 0.. {
+        match fs::write(directory.join(number.to_string()), vec![b'z'; 4096 * (1 + number % 40)]) {
+            Ok(()) => {}
+            Err(error) => {
+                assert!(matches!(error.kind(), std::io::ErrorKind::StorageFull), "{error}");
+                return number;
+            }
+        }
+    }
+    unreachable!("a disk ends")
+}
+
+#[test]
+fn filled_to_the_last_block_emptied_and_crashed() {
+    let mut builder = Builder::new();
+    trees::sizes(&mut builder);
+    trees::names(&mut builder);
+    let image = image(&builder.tree, &sized((150 << 20) + 4096));
+    let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+    for round in 0..3 {
+        let place = mount.0.join(format!("full{round}"));
+        assert!(fill(&place) > 100);
+        fs::remove_dir_all(&place).unwrap();
+    }
+    compare_names(&builder.tree, &mount.0);
+    // The image as it is in the middle of writing: its journal has what was committed.
+    fs::create_dir(mount.0.join("lively")).unwrap();
+    let lively = mount.0.join("lively");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let name = lively.join((number % 200).to_string());
+                fs::write(&name, vec![b'q'; number % 50_000]).unwrap();
+                if number % 3 == 0 {
+                    fs::rename(&name, lively.join(format!("renamed{}", number % 77))).unwrap();
+                }
+                if number % 50 == 0 {
+                    fs::File::open(&lively).unwrap().sync_all().unwrap();
+                }
+            }
+        });
+        for crash in 0..4 {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let copy = image.directory.path().join("crashed");
+            // What a crash leaves: all that has reached the disk by a moment, which freezing is not needed for.
+            let copied = Command::new("cp").arg("--sparse=always").args([&image.path, &copy]).status().unwrap();
+            assert!(copied.success());
+            let replayed = Command::new("e2fsck").arg("-fp").arg(&copy).output().unwrap();
+            let said = String::from_utf8_lossy(&replayed.stdout);
+            assert!(replayed.status.code().is_some_and(|code| code < 4), "crash {crash}: {said}");
+            fsck("-fn", &copy);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    drop(mount);
+    fsck("-fn", &image.path);
+}
+
+/// All names of the tree are there, whatever else is.
+fn compare_names(tree: &Tree, root: &Path) {
+    let done: Result<(), ()> = walk(tree, |visit| {
+        fs::symlink_metadata(root.join(OsStr::from_bytes(visit.path))).unwrap();
+        Ok(())
+    });
+    done.unwrap();
+}
+
+#[test]
+fn images_shrink_and_grow_again() {
+    let mut builder = Builder::new();
+    trees::sizes(&mut builder);
+    let image = image(&builder.tree, &sized(600 << 20));
+    for size in ["200M", "-M", "700M", "120M"] {
+        let mut resize = Command::new("resize2fs");
+        match size {
+            "-M" => resize.arg("-M").arg(&image.path),
+            _ => resize.arg(&image.path).arg(size),
+        };
+        fsck("-fp", &image.path);
+        if size == "700M" {
+            fs::File::options().write(true).open(&image.path).unwrap().set_len(700 << 20).unwrap();
+        }
+        let output = resize.output().expect("resize2fs of e2fsprogs is installed");
+        assert!(output.status.success(), "{size}: {}", String::from_utf8_lossy(&output.stderr));
+        fsck("-fn", &image.path);
+        crate::support::read_back(&builder.tree, &image.path);
     }
 }
 

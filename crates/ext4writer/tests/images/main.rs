@@ -4,6 +4,7 @@
 mod classes;
 mod faults;
 mod kernel;
+mod matrix;
 mod properties;
 mod sizes;
 mod support;

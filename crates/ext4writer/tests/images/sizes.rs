@@ -83,7 +83,10 @@ fn the_smallest_image_works_and_one_block_less_does_not() {
         image(&builder.tree, &Options { size: ImageSize::Exact(size), ..options.clone() });
         let less = Options { size: ImageSize::Exact(size - 4096), ..options.clone() };
         match layout(&builder.tree, &less).unwrap_err() {
-            Error::NoSpace { size_bytes, needed_bytes } => assert_eq!((size_bytes, needed_bytes), (size - 4096, size)),
+            Error::NoSpace { size_bytes, needed_bytes, blocks, inodes } => {
+                assert_eq!((size_bytes, needed_bytes), (size - 4096, size));
+                assert!(blocks * 4096 <= size && inodes >= 11, "{blocks} blocks, {inodes} inodes");
+            }
             other => panic!("{other}"),
         }
         // Nor does anything else that is smaller.
@@ -115,7 +118,7 @@ fn options_have_their_effect() {
         Options { reserved_blocks: 500, ..base.clone() },
         Options { inodes: Inodes::Exact(100), ..base.clone() },
         Options { inodes: Inodes::BytesPerInode(1024.try_into().unwrap()), ..base.clone() },
-        Options { label: "sixteen letters!".into(), uuid: [9; 16], hash_seed: [0; 16], ..base.clone() },
+        Options { label: "sixteen letters!".into(), uuid: Some([9; 16]), hash_seed: Some([0; 16]), ..base.clone() },
         Options { time: trees::time(1_750_000_000, 5), ..base.clone() },
     ] {
         let image = image_of(&builder.tree, &options);
@@ -131,7 +134,9 @@ fn options_that_no_file_system_can_have_are_refused() {
     let builder = small();
     let base = sized(64 * MIB);
     for options in [
-        Options { uuid: [0; 16], ..base.clone() },
+        Options { uuid: Some([0; 16]), ..base.clone() },
+        Options { journal: Journal::Blocks(1_023), ..base.clone() },
+        Options { journal: Journal::Blocks(10_240_001), ..base.clone() },
         Options { label: "seventeen letters".into(), ..base.clone() },
         Options { label: "a\0".into(), ..base.clone() },
         Options { time: trees::time(-1, 0), ..base.clone() },
