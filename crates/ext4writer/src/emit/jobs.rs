@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::buffer::Buffer;
+use super::shared::Shared;
 use crate::error::Error;
 use crate::layout::geometry::{INODES_PER_BLOCK, inodes_used};
 use crate::layout::{ExtentTree, Layout};
@@ -27,12 +28,14 @@ pub(super) enum Job {
     Resize { at: u64 },
     /// Blocks of directories, attributes, links and files that are next to each other in the image.
     Content { at: u64, start: BlockNr, blocks: u64 },
+    /// Blocks of a file that another file has too.
+    Shared { shared: Shared, start: BlockNr },
     /// The extent tree of one inode.
     ExtentTree(ExtentTree),
 }
 
 /// Every piece of a layout, in the order of the image as far as content goes.
-pub(super) fn jobs(layout: &Layout<'_>) -> Vec<Job> {
+pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
     let plan = &layout.plan;
     let geometry = &plan.geometry;
     let mut jobs = vec![Job::Backup { group: 0 }];
@@ -47,11 +50,23 @@ pub(super) fn jobs(layout: &Layout<'_>) -> Vec<Job> {
         let firsts = (0..used).step_by(index(SPAN_BLOCKS));
         jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: SPAN_BLOCKS.min(used - first) }));
     }
+    let mut shared = shared.iter().peekable();
     let (mut at, end) = (plan.content_at, plan.content_at + layout.demand.blocks);
     while at < end {
         let (start, contiguous) = geometry.place(at);
+        while shared.next_if(|shared| shared.at + shared.blocks <= at).is_some() {}
+        let left = match shared.peek() {
+            Some(shared) if shared.at <= at => {
+                let blocks = contiguous.min(shared.at + shared.blocks - at);
+                jobs.push(Job::Shared { shared: shared.part(at, blocks), start });
+                at += blocks;
+                continue;
+            }
+            Some(shared) => shared.at - at,
+            None => end - at,
+        };
         let to_boundary = SPAN_BLOCKS - start.get() % SPAN_BLOCKS;
-        let blocks = to_boundary.min(contiguous).min(end - at);
+        let blocks = to_boundary.min(contiguous).min(left);
         jobs.push(Job::Content { at, start, blocks });
         at += blocks;
     }

@@ -7,6 +7,7 @@ mod file;
 mod inodes;
 mod jobs;
 mod metadata;
+mod shared;
 mod sink;
 mod turn;
 
@@ -45,8 +46,10 @@ pub struct Report {
     pub journal_bytes: u64,
     /// Bytes of file content; holes do not count.
     pub content_bytes: u64,
-    /// Bytes that were written to the sink; the rest of the image was zero before.
+    /// Bytes that were written to the sink; the rest of the image was zero before, or is shared.
     pub written_bytes: u64,
+    /// Bytes of contents that the image shares with the files they came from, on a file system that can.
+    pub shared_bytes: u64,
     /// See [`Layout::times_clamped`].
     pub times_clamped: u64,
     /// See [`Layout::xattrs_skipped`].
@@ -64,7 +67,15 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
     let seed = Checksum::of_file_system(layout.identity.uuid);
     let threads = options.threads.unwrap_or_else(jobs::default_threads).max(1);
-    let image = Image { layout: &layout, options, sink, seed, turn: Turn::default(), written: AtomicU64::new(0) };
+    let image = Image {
+        layout: &layout,
+        options,
+        sink,
+        seed,
+        turn: Turn::default(),
+        written: AtomicU64::new(0),
+        shared: AtomicU64::new(0),
+    };
     image.emit(threads)?;
     Ok(image.report())
 }
@@ -79,12 +90,13 @@ struct Image<'a, 't> {
     seed: Checksum,
     turn: Turn,
     written: AtomicU64,
+    shared: AtomicU64,
 }
 
 impl Image<'_, '_> {
     fn emit(&self, threads: usize) -> Result<(), Error> {
         let metadata = Metadata::new(self);
-        let jobs = jobs::jobs(self.layout);
+        let jobs = jobs::jobs(self.layout, &shared::of_layout(self.layout, self.sink));
         jobs::run(&jobs, threads, |job, buffer| {
             self.options.check_cancel()?;
             match job {
@@ -94,6 +106,7 @@ impl Image<'_, '_> {
                 Job::Journal => metadata::write_journal(self, buffer),
                 Job::Resize { at } => metadata::write_resize(self, at, buffer),
                 Job::Content { at, start, blocks } => content::write(self, at, start, blocks, buffer),
+                Job::Shared { shared, start } => shared::write(self, shared, start, buffer),
                 Job::ExtentTree(tree) => inodes::write_extent_tree(self, tree),
             }
         })
@@ -136,6 +149,7 @@ impl Image<'_, '_> {
             journal_bytes: layout.journal_blocks() * BLOCK_BYTES,
             content_bytes: layout.content_bytes(),
             written_bytes: self.written.load(Ordering::Relaxed),
+            shared_bytes: self.shared.load(Ordering::Relaxed),
             times_clamped: layout.times_clamped(),
             xattrs_skipped: layout.xattrs_skipped(),
         }

@@ -6,6 +6,7 @@ mod faults;
 mod kernel;
 mod matrix;
 mod properties;
+mod reflink;
 mod sizes;
 mod support;
 mod threads;
