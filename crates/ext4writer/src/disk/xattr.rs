@@ -60,11 +60,16 @@ pub(crate) fn put_tail(tail: &mut [u8], attributes: &[Attribute<'_>]) {
     put_entries(&mut tail[TAIL_HEADER_LEN..], 0, attributes);
 }
 
-/// Fills a zeroed block that `file_system` seeds and seals it.
-pub(crate) fn put_block(block: &mut [u8], at: BlockNr, attributes: &[Attribute<'_>], file_system: Checksum) {
+/// Fills a zeroed block that `users` inodes have and `file_system` seeds, and seals it.
+pub(crate) fn put_block(
+    block: &mut [u8],
+    at: BlockNr,
+    attributes: &[Attribute<'_>],
+    users: u32,
+    file_system: Checksum,
+) {
     let hash = attributes.iter().fold(0_u32, |hash, attribute| hash.rotate_left(16) ^ attribute.hash());
-    // One user, one block.
-    for (slot, field) in block.chunks_exact_mut(4).zip([MAGIC, 1, 1, hash]) {
+    for (slot, field) in block.chunks_exact_mut(4).zip([MAGIC, users, 1, hash]) {
         slot.copy_from_slice(&field.to_le_bytes());
     }
     put_entries(block, BLOCK_HEADER_LEN, attributes);

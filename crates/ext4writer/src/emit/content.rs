@@ -67,7 +67,8 @@ fn fill_xattrs(image: &Image<'_, '_>, planned: &Planned<'_>, at: BlockNr, block:
     let demand = &image.layout.demand;
     let placed = xattrs::place(&demand.node(planned).metadata.xattrs).map_err(|why| demand.refuse(planned.id, why))?;
     block.fill(0);
-    xattr::put_block(block, at, &placed.block, image.seed);
+    let users = planned.xattr_block.map_or(1, |number| demand.xattr_blocks[index32(number)].users);
+    xattr::put_block(block, at, &placed.block, users, image.seed);
     Ok(())
 }
 

@@ -147,13 +147,13 @@ impl<'a, 't> InodeTable<'a, 't> {
             Kind::Fifo | Kind::Socket => {}
         }
         let tree = self.layout.plan.extent_tree(ino).map_or(0, |tree| tree.blocks);
-        inode.set_blocks(planned.runs.blocks() + tree + u64::from(planned.xattr_at.is_some()));
+        inode.set_blocks(planned.runs.blocks() + tree + u64::from(planned.xattr_block.is_some()));
         Ok(inode)
     }
 
     fn set_metadata(&self, inode: &mut Inode, planned: &Planned<'t>, metadata: &Metadata) -> Result<(), Error> {
         inode.set_owner(metadata.uid, metadata.gid);
-        if let Some(at) = planned.xattr_at {
+        if let Some(at) = self.layout.demand.xattr_at(planned) {
             let (block, _) = self.layout.plan.geometry.place(self.layout.plan.content_at + at);
             inode.i_file_acl_lo.set(block.low());
             inode.i_file_acl_high.set(low_u16(u64::from(block.high())));

@@ -3,6 +3,8 @@
 //! Blocks are counted in the order in which they will be handed out, so that the place of every one is known up to where
 //! the file system puts its own structures: directories, attributes and link targets first, then the files.
 
+use std::collections::BTreeMap;
+
 use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
 
 use super::dirs::{self, DirectoryPlan};
@@ -19,6 +21,8 @@ pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
 const LOST_AND_FOUND_BLOCKS: u32 = 4;
 /// Names of one node that is no directory.
 const LINKS_MAX: u32 = 65_000;
+/// Inodes that one block of attributes may have (`EXT4_XATTR_REFCOUNT_MAX`).
+const XATTR_USERS_MAX: u32 = 1024;
 const SYMLINK_MAX: usize = 4095;
 /// The size of the largest file: its last block has the number 2^32 - 2.
 const FILE_BYTES_MAX: u64 = 0xFFFF_FFFF * BLOCK_BYTES;
@@ -95,9 +99,23 @@ pub(crate) struct Planned<'t> {
     pub(crate) runs: Runs,
     /// Its first block, counted from the first block that is handed out.
     pub(crate) data_at: u64,
-    /// The block of its attributes, counted likewise.
-    pub(crate) xattr_at: Option<u64>,
+    /// Index of the block of its attributes in [`Demand::xattr_blocks`].
+    pub(crate) xattr_block: Option<u32>,
 }
+
+/// A block of attributes. Inodes with the same ones share it, as they do when the kernel sets them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XattrBlock {
+    /// Index of its first inode in [`Demand::inodes`].
+    owner: u32,
+    /// How many inodes have it (`h_refcount`).
+    pub(crate) users: u32,
+    /// Counted from the first block that is handed out.
+    at: u64,
+}
+
+/// Blocks of attributes by the digest of what is in them.
+type Known = BTreeMap<[u8; 32], u32>;
 
 /// Blocks that were handed out together.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +141,7 @@ pub(crate) struct Demand<'t> {
     pub(crate) inodes: Vec<Planned<'t>>,
     /// The inode of each node, 0 for a node that is not in use.
     numbers: Vec<u32>,
+    pub(crate) xattr_blocks: Vec<XattrBlock>,
     /// What was handed out, in order.
     pub(crate) allocations: Vec<Allocation>,
     /// Blocks of all allocations.
@@ -145,6 +164,7 @@ impl<'t> Demand<'t> {
             tree,
             inodes: Vec::with_capacity(tree.len() + 1),
             numbers: vec![0; tree.node_slots()],
+            xattr_blocks: Vec::new(),
             allocations: Vec::new(),
             blocks: 0,
             content_bytes: 0,
@@ -153,11 +173,12 @@ impl<'t> Demand<'t> {
             lost_and_found: Node::directory(metadata),
         };
         demand.number_all()?;
+        let mut known = BTreeMap::new();
         for owner in 0..demand.inodes.len() {
             if owner % 1024 == 0 {
                 options.check_cancel()?;
             }
-            demand.measure(owner, identity.hash_seed)?;
+            demand.measure(owner, identity.hash_seed, &mut known)?;
         }
         demand.allocate();
         Ok(demand)
@@ -240,10 +261,10 @@ impl<'t> Demand<'t> {
             self.numbers[id.index()] = ino.get();
         }
         let (directory, runs) = Default::default();
-        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_at: None });
+        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_block: None });
     }
 
-    fn measure(&mut self, owner: usize, seed: [u8; 16]) -> Result<(), Error> {
+    fn measure(&mut self, owner: usize, seed: [u8; 16], known: &mut Known) -> Result<(), Error> {
         let id = self.inodes[owner].id;
         let (links, directory, runs) = self.body(id, seed).map_err(|why| self.refuse(id, why))?;
         let node = self.node(&self.inodes[owner]);
@@ -253,13 +274,34 @@ impl<'t> Demand<'t> {
             _ => 0,
         };
         let placed = xattrs::place(&node.metadata.xattrs).map_err(|why| self.refuse(id, why))?;
-        let (skipped, xattr_at) = (placed.skipped, (!placed.block.is_empty()).then_some(0));
+        let (skipped, digest) = (placed.skipped, (!placed.block.is_empty()).then(|| xattrs::digest(&placed.block)));
+        let xattr_block = digest.map(|digest| self.xattr_block(owner, digest, known));
         self.times_clamped += u64::from(clamped);
         self.content_bytes += stored;
         self.xattrs_skipped += skipped;
         let planned = &mut self.inodes[owner];
-        (planned.links, planned.directory, planned.runs, planned.xattr_at) = (links, directory, runs, xattr_at);
+        (planned.links, planned.directory, planned.runs, planned.xattr_block) = (links, directory, runs, xattr_block);
         Ok(())
+    }
+
+    /// The block for attributes of that digest: one that is known and has room for another inode, or a new one.
+    fn xattr_block(&mut self, owner: usize, digest: [u8; 32], known: &mut Known) -> u32 {
+        if let Some(&number) = known.get(&digest) {
+            let block = &mut self.xattr_blocks[index32(number)];
+            if block.users < XATTR_USERS_MAX {
+                block.users += 1;
+                return number;
+            }
+        }
+        let number = low_u32(u64_of(self.xattr_blocks.len()));
+        self.xattr_blocks.push(XattrBlock { owner: low_u32(u64_of(owner)), users: 1, at: 0 });
+        known.insert(digest, number);
+        number
+    }
+
+    /// Where the block of an inode's attributes is, counted from the first block that is handed out.
+    pub(crate) fn xattr_at(&self, planned: &Planned<'t>) -> Option<u64> {
+        planned.xattr_block.map(|number| self.xattr_blocks[index32(number)].at)
     }
 
     /// Link count, directory plan and blocks of a node.
@@ -311,8 +353,9 @@ impl<'t> Demand<'t> {
                     self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Data });
                     self.blocks += blocks;
                 }
-                if let Some(at) = planned.xattr_at.as_mut().filter(|_| !files) {
-                    *at = self.blocks;
+                let block = planned.xattr_block.map(|number| &mut self.xattr_blocks[index32(number)]);
+                if let Some(block) = block.filter(|block| !files && block.owner == owner) {
+                    block.at = self.blocks;
                     self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Xattrs });
                     self.blocks += 1;
                 }

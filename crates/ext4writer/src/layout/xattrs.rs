@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use fstree::Xattrs;
+use sha2::{Digest, Sha256};
 
 use super::acl;
 use crate::disk::xattr::{Attribute, BLOCK_CAPACITY, TAIL_CAPACITY};
@@ -50,6 +51,18 @@ pub(crate) fn place(xattrs: &Xattrs) -> Result<Placed<'_>, Unrepresentable> {
         return Err(Unrepresentable::XattrSize { len_bytes: block_len, max_bytes: BLOCK_CAPACITY });
     }
     Ok(placed)
+}
+
+/// What two blocks of the same attributes have in common, and no others.
+pub(crate) fn digest(attributes: &[Attribute<'_>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for attribute in attributes {
+        hash.update([attribute.e_name_index, attribute.e_name_len]);
+        hash.update(u64_of(attribute.value.len()).to_le_bytes());
+        hash.update(attribute.name);
+        hash.update(&attribute.value);
+    }
+    hash.finalize().into()
 }
 
 fn attribute<'a>(name: &'a [u8], value: &'a [u8]) -> Result<Option<Attribute<'a>>, Unrepresentable> {

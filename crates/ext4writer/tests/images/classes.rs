@@ -161,3 +161,25 @@ fn the_largest_file_size_is_allowed() {
     builder.sparse(Tree::ROOT, "f", 0xFFFF_FFFF * 4096, &[(0xFFFF_FFFE * 4096, 4096)]);
     image(&builder.tree, &sized(16 << 20));
 }
+
+#[test]
+fn inodes_of_the_same_attributes_share_a_block() {
+    let mut builder = Builder::new();
+    let with = |value: u8| {
+        let xattrs = [(b"user.long"[..].into(), vec![value; 500].into()), (b"user.a"[..].into(), vec![1; 90].into())];
+        Metadata { xattrs: xattrs.into(), ..metadata(0o644) }
+    };
+    for i in 0..2_500 {
+        builder.add(Tree::ROOT, format!("same{i}"), with(7), Kind::Fifo);
+    }
+    builder.add(Tree::ROOT, "other", with(8), Kind::Fifo);
+    let shared = image(&builder.tree, &sized(64 << 20)).report;
+    let mut plain = Builder::new();
+    for i in 0..2_500 {
+        plain.add(Tree::ROOT, format!("same{i}"), metadata(0o644), Kind::Fifo);
+    }
+    plain.add(Tree::ROOT, "other", metadata(0o644), Kind::Fifo);
+    let without = image(&plain.tree, &sized(64 << 20)).report;
+    // 1,024 inodes can have one block: three blocks for 2,500, and one for the other.
+    assert_eq!(without.free_bytes - shared.free_bytes, 4 * 4096);
+}

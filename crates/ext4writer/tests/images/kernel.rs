@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ext4writer::{Journal, Options};
-use fstree::{Kind, NodeId, Tree, walk};
+use fstree::{Kind, Metadata, NodeId, Tree, walk};
 
 use crate::support::{Image, bytes_of, fsck, image, sized, skip};
 use crate::trees::{self, Builder, metadata};
@@ -274,6 +274,30 @@ fn compare_names(tree: &Tree, root: &Path) {
         Ok(())
     });
     done.unwrap();
+}
+
+#[test]
+fn a_shared_block_of_attributes_is_left_by_who_changes_them() {
+    let mut builder = Builder::new();
+    for i in 0..50 {
+        let xattrs = [(b"user.same"[..].into(), vec![b's'; 400].into())].into();
+        let kind = Kind::File(fstree::Content::default());
+        builder.add(Tree::ROOT, format!("f{i}"), Metadata { xattrs, ..metadata(0o644) }, kind);
+    }
+    let xattrs = [(b"trusted.same"[..].into(), vec![b't'; 400].into())];
+    for i in 0..3 {
+        let metadata = Metadata { xattrs: xattrs.clone().into(), ..metadata(0o644) };
+        builder.add(Tree::ROOT, format!("t{i}"), metadata, Kind::File(fstree::Content::default()));
+    }
+    let image = image(&builder.tree, &sized(32 << 20));
+    let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+    compare(&builder.tree, &mount.0);
+    rustix::fs::setxattr(mount.0.join("t0"), "trusted.same", b"changed", rustix::fs::XattrFlags::empty()).unwrap();
+    fs::remove_file(mount.0.join("t1")).unwrap();
+    assert_eq!(xattrs_of(&mount.0.join("t0"))[&b"trusted.same"[..]], b"changed");
+    assert_eq!(xattrs_of(&mount.0.join("t2"))[&b"trusted.same"[..]], vec![b't'; 400]);
+    drop(mount);
+    fsck("-fn", &image.path);
 }
 
 #[test]
