@@ -2,7 +2,8 @@
 //!
 //! `take` opens the image with an empty store, verifies size, digest and diff_id of every layer, uncompresses it into the
 //! store and merges all headers into one tree. `take-warm` finds all layers in the store. `floor` has the bare libraries
-//! compute both digests of every blob, on as many threads. Throughput is in uncompressed bytes.
+//! compute both digests of every blob, on as many threads. Throughput is in uncompressed bytes. `entries` reads and merges
+//! archives of many empty files; throughput is in entries.
 
 use std::fs;
 use std::hint::black_box;
@@ -164,5 +165,41 @@ fn layers(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, layers);
+/// An archive of empty files in directories of a thousand: reading and merging, nothing else.
+fn archive_of_entries(count: u64) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut additions = Vec::new();
+    for number in 0..count {
+        let name = format!("usr/share/package{:04}/file{:04}", number / 1_000, number % 1_000);
+        let kind = Kind::File(Content::default());
+        additions.push(Addition::Entry {
+            path: TreePath::parse(name.as_bytes())?,
+            node: Node { metadata: Metadata::default(), kind },
+        });
+    }
+    let mut archive = Vec::new();
+    fstree::tar::write_diff(&Diff { additions, ..Diff::default() }, &mut archive)?;
+    Ok(archive)
+}
+
+fn entries(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("entries");
+    group.sample_size(10);
+    for count in [10_000, 100_000, 1_000_000] {
+        let archive = Arc::new(archive_of_entries(count).expect("names are paths"));
+        let len = u64::try_from(archive.len()).expect("usize fits in u64");
+        group.throughput(Throughput::Elements(count));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                let source: Arc<dyn fstree::ReadAt> = Arc::<Vec<u8>>::clone(&archive);
+                let diff = fstree::tar::read(source, len, &fstree::Limits::default()).expect("a good archive");
+                let mut tree = fstree::Tree::new(Metadata::default());
+                tree.apply(&diff).expect("a good archive");
+                tree.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, layers, entries);
 criterion_main!(benches);

@@ -72,3 +72,32 @@ fn an_image_is_verified_and_damage_is_named() {
     let output = Command::new(drydock()).args(["image", "verify", "/dev/null"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("shorter than a superblock"));
 }
+
+#[test]
+fn blocks_of_zeros_are_left_out_when_asked() {
+    if !privileged(&["e2fsck"]) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut zeros = vec![0; 20 << 20];
+    zeros[12_345_678] = 1;
+    std::fs::write(root.join("zeros"), &zeros).unwrap();
+    let tar = scratch.path().join("root.tar");
+    run(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&root).arg("."));
+    let image = |name: &str, flag: &[&str]| {
+        let image = scratch.path().join(name);
+        run(Command::new(drydock())
+            .args(["image", "ext4"])
+            .arg(&tar)
+            .args(flag)
+            .args(["--size", "64MiB", "-o"])
+            .arg(&image));
+        fsck(&image);
+        let mounted = Mounted::new(&image, "ro");
+        assert!(std::fs::read(mounted.path().join("zeros")).unwrap() == zeros, "{name}: other bytes");
+        std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(mounted.path().join("zeros")).unwrap()) * 512
+    };
+    assert_eq!((image("full", &[]), image("dug", &["--dig-holes"])), (20 << 20, 4_096));
+}

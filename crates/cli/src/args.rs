@@ -269,6 +269,9 @@ pub(crate) enum Image {
         /// The exact size of the image, or `auto`: as small as possible with 64 MiB free.
         #[arg(long, default_value = "512MiB", value_parser = parse_size)]
         size: drydock::ImageSize,
+        /// Leave blocks of zeros in files out: the image takes less disk, and such files are sparse.
+        #[arg(long)]
+        dig_holes: bool,
         #[command(flatten)]
         sources: Sources,
         #[command(flatten)]

@@ -32,6 +32,7 @@
 mod content;
 mod diff;
 mod dump;
+mod holes;
 mod limits;
 mod node;
 mod path;

@@ -97,6 +97,11 @@ impl Tree {
         &mut self.slots[id.index()].node.as_mut().expect("a node in use has a name").metadata
     }
 
+    /// All nodes in use, to change, and what their contents refer to.
+    pub(crate) fn nodes_and_sources(&mut self) -> (impl Iterator<Item = &mut Node>, &Sources) {
+        (self.slots.iter_mut().filter_map(|slot| slot.node.as_mut()), &self.sources)
+    }
+
     /// How many directory entries name the node; 1 for the root.
     #[must_use]
     pub fn names(&self, id: NodeId) -> u32 {

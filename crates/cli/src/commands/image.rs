@@ -29,8 +29,8 @@ pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
         Image::Flatten { reference, output, sources, state } => {
             flatten(reference, &sources.options()?, output.as_deref(), state)?;
         }
-        Image::Ext4 { reference, output, size, sources, state } => {
-            return ext4(reference, sources.options()?, output, *size, state);
+        Image::Ext4 { reference, output, size, dig_holes, sources, state } => {
+            return ext4(reference, sources.options()?, output, *size, *dig_holes, state);
         }
         Image::Verify { image, format } => return verify(image, *format),
     }
@@ -184,13 +184,18 @@ fn ext4(
     mut options: OpenOptions,
     output: &Path,
     size: drydock::ImageSize,
+    dig_holes: bool,
     state: &State,
 ) -> anyhow::Result<ExitCode> {
     let started = std::time::Instant::now();
     let signals = Signals::catch()?;
     options.registry.cancel = Some(signals.cancel().flag());
     let reference = parse(reference)?;
-    let written = drydock::tree(&reference, &options, &state.dir, state.threads).and_then(|tree| {
+    let mut tree = drydock::tree(&reference, &options, &state.dir, state.threads);
+    if let (true, Ok(tree)) = (dig_holes, &mut tree) {
+        tree.dig_holes().context("a content can't be read to look for zeros")?;
+    }
+    let written = tree.and_then(|tree| {
         drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel())
     });
     match written {

@@ -194,6 +194,8 @@ impl Client {
                     url = self.redirected(&url, header("location").unwrap_or_default())?;
                     continue;
                 }
+                // Another host may want anything: what is ours is not for it, and not for a realm that it names.
+                401 if url.origin() != self.base.origin() => "the host that it redirects to wants credentials",
                 401 => {
                     let all = headers.get_all("www-authenticate").iter().filter_map(|value| value.to_str().ok());
                     return Ok(Verdict::Unauthorized(all.flat_map(challenges).collect()));

@@ -132,6 +132,24 @@ fn a_redirect_takes_no_credentials_to_another_host() {
     }
     assert!(proxy.seen().iter().filter(|seen| seen.is_layer()).all(|seen| seen.header("authorization").is_some()));
 
+    // Nor to a realm that the other host names.
+    let realm = Proxy::start("", |_, _| Act::status("200 OK"));
+    let (asks, name) = (realm.host.clone(), proxy.host.clone());
+    let greedy = Proxy::start("", move |_, _| {
+        Act::status(&format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://{asks}/token\""))
+    });
+    let elsewhere = greedy.host.clone();
+    let lured = Proxy::start(&server.host, move |seen, _| match seen.is_layer() {
+        true => Act::redirect(&format!("http://{elsewhere}{}", seen.path)),
+        false => Act::Forward,
+    });
+    let mut lured_registry = patient(&lured.host);
+    lured_registry.insecure.extend([greedy.host.clone(), realm.host.clone()]);
+    lured_registry.credentials.insert(lured.host.clone(), registry.credentials[&name].clone());
+    let error = pull(&lured.host, lured_registry).unwrap_err();
+    assert!(error.contains("the host that it redirects to wants credentials"), "{error}");
+    assert!(realm.seen().is_empty(), "the realm of another host was asked");
+
     registry.insecure.pop();
     let error = pull(&proxy.host, registry).unwrap_err();
     assert!(error.contains("redirects to") && error.contains("without TLS"), "{error}");
