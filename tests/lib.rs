@@ -175,7 +175,14 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
+        // A process that another test has just forked may hold a file of it for a moment.
+        for _ in 0..100 {
+            if Command::new("umount").arg(self.0.path()).output().is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(std::thread::panicking(), "umount {} failed", self.0.path().display());
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use ext4writer::{Journal, Options};
 use fstree::{Kind, Metadata, NodeId, Tree, walk};
 
-use crate::support::{Image, bytes_of, fsck, image, sized, skip};
+use crate::support::{Image, bytes_of, fsck, image, sized, skip, unmount};
 use crate::trees::{self, Builder, metadata};
 
 /// A mounted image.
@@ -41,8 +41,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount failed");
+        unmount(&self.0);
     }
 }
 
@@ -197,7 +196,7 @@ fn an_image_that_is_read_only_is_not_mounted_for_writing() {
     let output = Command::new("mount").args(["-t", "ext4", "-o", "loop,rw"]).args([&image.path, &at]).output().unwrap();
     let is_mounted_for_writing = output.status.success() && fs::write(at.join("new"), "x").is_ok();
     if output.status.success() {
-        assert!(Command::new("umount").arg(&at).status().unwrap().success());
+        unmount(&at);
     }
     assert!(!is_mounted_for_writing);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ext4writer::{Memory, Report, write_image, write_to};
 use fstree::{Content, Kind, Tree};
 
-use crate::support::{fsck, sized, skip};
+use crate::support::{fsck, sized, skip, unmount};
 use crate::trees::metadata;
 
 /// A file system of that kind on a loop device; `None`, after it was said, where it can't be had.
@@ -49,8 +49,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount failed");
+        unmount(&self.0);
     }
 }
 
