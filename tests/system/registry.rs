@@ -74,6 +74,7 @@ fn an_image_of_a_registry_is_listed_and_written() {
         command.arg("image").args(arguments).args(["--insecure-registry", &host, "--state"]).arg(&state);
         let path = format!("{}:{}", place.join("bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("EXPECTED_HOST", &host).env("DOCKER_CONFIG", place);
+        command.env("no_proxy", "127.0.0.1");
         command
     };
     let listed = run(&mut image(&["ls", &name]));

@@ -17,6 +17,7 @@ impl Sources {
             };
             registry.mirrors.entry(host.to_owned()).or_default().push(url.to_owned());
         }
+        registry.proxies_of_environment = true;
         registry.mirrors_only = self.mirrors_only;
         registry.insecure.clone_from(&self.insecure);
         registry.ca_file.clone_from(&self.ca_file);

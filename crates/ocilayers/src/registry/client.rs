@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use attohttpc::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
-use attohttpc::{ErrorKind, Session};
+use attohttpc::{ErrorKind, ProxySettings, Session};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
@@ -126,6 +126,9 @@ impl Client {
         session.connect_timeout(options.connect_deadline);
         session.read_timeout(options.stall_deadline);
         session.header(USER_AGENT, concat!("drydock/", env!("CARGO_PKG_VERSION")));
+        if !options.proxies_of_environment {
+            session.proxy_settings(ProxySettings::builder().build());
+        }
         if let Some(file) = &options.ca_file {
             let wrong = |error| format!("the certificates in '{}' can't be read: {error}", file.display());
             for certificate in CertificateDer::pem_file_iter(file).map_err(wrong)? {

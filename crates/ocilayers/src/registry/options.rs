@@ -1,4 +1,4 @@
-//! How registries are spoken to. Nothing here is read from the environment: whoever calls says it.
+//! How registries are spoken to. Nothing is read from the environment unless whoever calls says so.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -20,6 +20,9 @@ pub struct RegistryOptions {
     pub insecure: Vec<String>,
     /// A PEM file of more certificate authorities than those of the web. Default: none.
     pub ca_file: Option<PathBuf>,
+    /// Ask through the proxies that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, not for `NO_PROXY`).
+    /// Default: no.
+    pub proxies_of_environment: bool,
     /// Credentials by host; they count for more than those of [`Self::docker_config`].
     pub credentials: BTreeMap<String, Credentials>,
     /// Docker's `config.json` with credentials and credential helpers. Default: none.
@@ -43,6 +46,7 @@ impl Default for RegistryOptions {
             mirrors_only: false,
             insecure: Vec::new(),
             ca_file: None,
+            proxies_of_environment: false,
             credentials: BTreeMap::new(),
             docker_config: None,
             connect_deadline: Duration::from_secs(10),
