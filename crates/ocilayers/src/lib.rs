@@ -28,8 +28,8 @@
 //! ```
 //!
 //! Layers are merged from the lowest up, exactly: a lower symbolic link decides where an upper path lands, so that no
-//! merge from the top can be right. Nothing here runs anything, and nothing is written but the store and the layouts one
-//! asks for.
+//! merge from the top can be right. Nothing here runs anything but the credential helpers that Docker's config names,
+//! and nothing is written but the store and the layouts one asks for.
 #![forbid(unsafe_code)]
 
 mod decompress;
