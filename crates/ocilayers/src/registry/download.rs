@@ -45,8 +45,8 @@ impl Download {
         self.failures += 1;
         if self.failures > self.hosts.options.retries {
             return Err(io::Error::other(format!(
-                "{} broke off at byte {} of {} for the {}th time: {why}; try again later",
-                self.path, self.at, self.len, self.failures
+                "{} broke off {} times, the last time at byte {} of {}: {why}; try again later",
+                self.path, self.failures, self.at, self.len
             )));
         }
         tracing::warn!(path = self.path, at = self.at, why, "a download broke off and is resumed");

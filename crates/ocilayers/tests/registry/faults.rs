@@ -31,7 +31,7 @@ fn a_cut_download_is_resumed_where_it_broke_off() {
 fn a_download_that_never_gets_on_ends() {
     let Some((result, proxy)) = through(|_, _| Act::Cut(0)) else { return };
     let error = result.unwrap_err();
-    assert!(error.contains("broke off at byte 0") && error.contains("for the 3th time"), "{error}");
+    assert!(error.contains("broke off 3 times, the last time at byte 0 of"), "{error}");
     assert!(proxy.seen().len() < 12);
 }
 
@@ -107,7 +107,7 @@ fn a_stall_ends_and_the_download_goes_on() {
     let start = Instant::now();
     let Some((result, _)) = through(|_, _| Act::Stall(0)) else { return };
     let error = result.unwrap_err();
-    assert!(error.contains("nothing came for 0.7 s"), "{error}");
+    assert!(error.contains("nothing came for 2 s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(30));
 }
 

@@ -1,6 +1,7 @@
 //! A `docker-registry` of the test's own, and the image that is in it.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -41,6 +42,11 @@ impl Server {
                 return None;
             }
         }
+        // A port that was free may be another test's by the time it is taken.
+        Some((0..10).find_map(|_| Self::on_a_free_port(auth)).expect("docker-registry does not start"))
+    }
+
+    fn on_a_free_port(auth: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().display().to_string();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -53,13 +59,27 @@ impl Server {
         fs::write(dir.path().join("htpasswd"), HTPASSWD).unwrap();
         let mut serve = Command::new("docker-registry");
         serve.arg("serve").arg(dir.path().join("config.yml")).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = serve.spawn().unwrap();
+        let mut server = Self { child: serve.spawn().unwrap(), _dir: dir, host };
         let start = Instant::now();
-        while TcpStream::connect(&host).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "docker-registry does not start");
+        while start.elapsed() < Duration::from_secs(30) {
+            if server.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if server.answers() {
+                return Some(server);
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(Self { child, _dir: dir, host })
+        None
+    }
+
+    /// Whether it is a registry that listens there.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(&self.host) else { return false };
+        let mut said = String::new();
+        let asked = write!(stream, "GET /v2/ HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host);
+        asked.and_then(|()| stream.read_to_string(&mut said)).is_ok()
+            && said.contains("Docker-Distribution-Api-Version")
     }
 
     /// Copies an image of a layout to `a/b:tag`, all its platforms.
@@ -140,7 +160,7 @@ pub(crate) fn patient(host: &str) -> RegistryOptions {
     let mut registry = RegistryOptions::default();
     registry.insecure = vec![host.to_owned()];
     registry.connect_deadline = Duration::from_secs(5);
-    registry.stall_deadline = Duration::from_millis(700);
+    registry.stall_deadline = Duration::from_secs(2);
     registry.retries = 2;
     registry
 }
