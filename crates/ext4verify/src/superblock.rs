@@ -205,6 +205,15 @@ impl Superblock {
         1 + self.desc_blocks() + self.reserved_desc_blocks
     }
 
+    /// Blocks that the resize inode counts: its own, and those set aside to grow in every copy.
+    pub(crate) fn resize_inode_blocks(&self) -> u64 {
+        if self.compat & compat::RESIZE_INODE == 0 || self.reserved_desc_blocks == 0 {
+            return 0;
+        }
+        let copies = (0..self.groups).filter(|&group| self.has_copy(group)).count();
+        1 + self.reserved_desc_blocks * crate::bytes::wide(copies)
+    }
+
     /// Checks a copy, that of group 0 being the primary one.
     pub(crate) fn check_copy(&self, raw: &[u8], group: u64, block: u64, report: &mut Report) {
         let mut wrong = |message: String| report.add(Code::Superblock, None, Some(block), message);

