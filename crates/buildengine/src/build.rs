@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::cache::key;
 use crate::cache::store::StepCache;
 use crate::cancel::Cancel;
-use crate::error::Error;
+use crate::error::{Error, PassedLimit};
 use crate::event::Event;
 use crate::limits::Limits;
 use crate::output::Clip;
@@ -93,6 +93,79 @@ impl Engine<'_> {
     }
 }
 
+/// What a step of a plan will do, as far as it is known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Forecast {
+    /// Changes the config of the image alone.
+    ConfigOnly,
+    /// Its result is kept from an earlier build.
+    Cached,
+    /// It runs: its command has not run yet on these layers and in this environment, or its layer was dropped.
+    Runs,
+    /// It runs, since a step before it does.
+    RunsAfterAnother,
+}
+
+impl Engine<'_> {
+    /// What each step of `plan` will do over a base of these diff_ids (lowest first). Reads the caches and changes nothing.
+    ///
+    /// # Errors
+    /// The caches can't be read.
+    pub fn forecast(&self, plan: &Plan, base: &[String]) -> Result<Vec<Forecast>, Error> {
+        let cache = StepCache::open(&self.state.join("steps"))?;
+        let mut layers = Some(base.to_vec());
+        plan.steps.iter().map(|step| self.forecast_step(&cache, step, &mut layers)).collect()
+    }
+
+    /// `layers` is what the step stands on; `None` once that is not known any more.
+    fn forecast_step(
+        &self,
+        cache: &StepCache,
+        step: &Step,
+        layers: &mut Option<Vec<String>>,
+    ) -> Result<Forecast, Error> {
+        let mut forecast = Forecast::ConfigOnly;
+        for action in &step.actions {
+            let Some(below) = layers else { return Ok(Forecast::RunsAfterAnother) };
+            let key = self.key(below, action);
+            match self.known(cache, &key)? {
+                Some(layer) => below.extend(layer.map(|layer| layer.diff_id().to_string())),
+                None => *layers = None,
+            }
+            forecast = if layers.is_some() { Forecast::Cached } else { Forecast::Runs };
+        }
+        Ok(forecast)
+    }
+
+    fn key(&self, below: &[String], action: &Action) -> key::Key {
+        let epoch = self.options.epoch;
+        match action {
+            Action::Run(run) => key::of_run(below, run, epoch),
+            Action::MakeDirectory { path, user } => key::of_directory(below, path, user, epoch),
+        }
+    }
+
+    /// The result of an action, if it is kept; `Some(None)` is that of one which changed nothing.
+    fn known(&self, cache: &StepCache, key: &key::Key) -> Result<Option<Option<Layer>>, Error> {
+        if self.options.no_cache {
+            return Ok(None);
+        }
+        match cache.get(key)?.as_deref() {
+            None => Ok(None),
+            Some(NO_LAYER) => Ok(Some(None)),
+            // An entry that can't be read is none: the step just runs.
+            Some(diff_id) => match diff_id.parse() {
+                Ok(diff_id) => Ok(self.store.get(&diff_id)?.map(Some)),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+}
+
+/// What the step cache holds for an action that changed nothing.
+const NO_LAYER: &str = "none";
+
 /// A build under way.
 struct Build<'a> {
     engine: &'a Engine<'a>,
@@ -112,21 +185,16 @@ impl Build<'_> {
         }
         (self.on_event)(Event::StepStarted { number, total: self.total, line: step.line, text: &step.text });
         step.actions.iter().try_for_each(|action| match action {
-            Action::MakeDirectory { path, user } => self.make_directory(step.line, path, user),
-            Action::Run(run) => self.run_cached(number, step, run),
+            Action::MakeDirectory { path, user } => self.make_directory_cached(step.line, action, path, user),
+            Action::Run(run) => self.run_cached(number, step, action, run),
         })
     }
 
-    fn run_cached(&mut self, number: usize, step: &Step, run: &Run) -> Result<(), Error> {
-        let key = key::of_run(&self.stack.diff_ids(), run, self.engine.options.epoch);
-        if !self.engine.options.no_cache
-            && let Some(diff_id) = self.cache.get(&key)?
-            // An entry that can't be read is none: the step just runs.
-            && let Ok(diff_id) = diff_id.parse()
-            && let Some(layer) = self.engine.store.get(&diff_id)?
-        {
+    fn run_cached(&mut self, number: usize, step: &Step, action: &Action, run: &Run) -> Result<(), Error> {
+        let key = self.engine.key(&self.stack.diff_ids(), action);
+        if let Some(known) = self.engine.known(&self.cache, &key)? {
             (self.on_event)(Event::StepCached);
-            self.stack.push(layer, None);
+            known.into_iter().for_each(|layer| self.stack.push(layer, None));
             return Ok(());
         }
         let (layer, upper) = self.run(number, step, run)?;
@@ -191,21 +259,25 @@ impl Build<'_> {
         let outcome =
             self.engine.sandbox.run(id, job, scratch, self.cancel, &mut |bytes| clip.push(bytes, &mut pass))?;
         let tail = clip.finish(&mut pass);
-        let limit = |why: String| Error::LimitPassed {
+        let passed = |limit, why: String| Error::LimitPassed {
             step: number,
             steps: self.total,
             line: step.line,
+            limit,
             why,
             tail: tail.clone(),
         };
         match outcome {
             Outcome::Exited { status: 0, .. } => Ok(()),
-            Outcome::Exited { out_of_memory: true, .. } => Err(limit(format!(
-                "it needed more memory than {}",
-                job.limits
-                    .memory_bytes
-                    .map_or("the host has".to_owned(), |bytes| format!("the {bytes} bytes it may use"))
-            ))),
+            Outcome::Exited { out_of_memory: true, .. } => Err(passed(
+                PassedLimit::Memory,
+                format!(
+                    "it needed more memory than {}",
+                    job.limits
+                        .memory_bytes
+                        .map_or("the host has".to_owned(), |bytes| format!("the {bytes} bytes it may use"))
+                ),
+            )),
             Outcome::Exited { status, .. } => Err(Error::CommandFailed {
                 step: number,
                 steps: self.total,
@@ -214,22 +286,40 @@ impl Build<'_> {
                 status,
                 tail,
             }),
-            Outcome::TimeOver => Err(limit(format!("it ran longer than {} seconds", job.limits.time.as_secs()))),
+            Outcome::TimeOver => {
+                Err(passed(PassedLimit::Time, format!("it ran longer than {} seconds", job.limits.time.as_secs())))
+            }
             Outcome::DiskFull { used_bytes } => {
-                Err(limit(format!("it wrote {used_bytes} bytes; at most {} are allowed", job.limits.disk_bytes)))
+                let why = format!("it wrote {used_bytes} bytes; at most {} are allowed", job.limits.disk_bytes);
+                Err(passed(PassedLimit::Disk, why))
             }
             Outcome::Cancelled => Err(Error::Cancelled),
         }
     }
 
-    /// The missing directories of a path as a layer.
-    fn make_directory(&mut self, line: u32, path: &str, user: &str) -> Result<(), Error> {
+    fn make_directory_cached(&mut self, line: u32, action: &Action, path: &str, user: &str) -> Result<(), Error> {
+        let key = self.engine.key(&self.stack.diff_ids(), action);
+        let layer = match self.engine.known(&self.cache, &key)? {
+            Some(known) => known,
+            None => {
+                let made = self.make_directory(line, path, user)?;
+                let entry = made.as_ref().map_or(NO_LAYER.to_owned(), |layer| layer.diff_id().to_string());
+                self.cache.put(&key, &entry)?;
+                made
+            }
+        };
+        layer.into_iter().for_each(|layer| self.stack.push(layer, None));
+        Ok(())
+    }
+
+    /// The missing directories of a path as a layer; `None` when none is missing.
+    fn make_directory(&self, line: u32, path: &str, user: &str) -> Result<Option<Layer>, Error> {
         let tree = self.stack.tree()?;
         let refuse = |why: String| Error::WorkingDirectory { line, path: path.to_owned(), why };
         let found = tree.resolve(path.as_bytes()).map_err(|error| refuse(error.to_string()))?;
         if let Some(node) = found.node {
             return if tree.node(node).is_directory() {
-                Ok(())
+                Ok(None)
             } else {
                 Err(refuse("it is not a directory".to_owned()))
             };
@@ -254,9 +344,7 @@ impl Build<'_> {
                 }
             }
         }
-        let layer = self.engine.store.commit(&diff)?;
-        self.stack.push(layer, None);
-        Ok(())
+        Ok(Some(self.engine.store.commit(&diff)?))
     }
 }
 

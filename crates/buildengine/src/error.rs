@@ -42,7 +42,9 @@ pub enum Error {
         steps: usize,
         /// Line of the Dockerfile.
         line: u32,
-        /// Which limit, and how to go on.
+        /// Which limit.
+        limit: PassedLimit,
+        /// What it used, and what it may use.
         why: String,
         /// The last lines it wrote.
         tail: Vec<String>,
@@ -136,6 +138,17 @@ pub enum Error {
     /// Reading, merging or keeping layers failed.
     #[error("layers")]
     Layers(#[source] ocilayers::Error),
+}
+
+/// A limit of a RUN step; see [`crate::Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedLimit {
+    /// Memory.
+    Memory,
+    /// Wall time.
+    Time,
+    /// Disk.
+    Disk,
 }
 
 /// Lines below a message, each indented; nothing for none.

@@ -25,9 +25,9 @@ mod snapshot;
 mod stack;
 mod users;
 
-pub use build::{Built, Engine, Options};
+pub use build::{Built, Engine, Forecast, Options};
 pub use cancel::Cancel;
-pub use error::Error;
+pub use error::{Error, PassedLimit};
 pub use event::Event;
 pub use limits::Limits;
 pub use scratch::Scratch;

@@ -18,6 +18,13 @@ pub(crate) fn of_base(base: &Base, json: &[u8]) -> Result<ImageConfig, Error> {
     }
 }
 
+/// The diff_ids of a base image, lowest first; none where the document says nothing of them.
+pub(crate) fn diff_ids(json: &[u8]) -> Vec<String> {
+    let document: Value = serde_json::from_slice(json).unwrap_or_default();
+    let list = document["rootfs"]["diff_ids"].as_array();
+    list.into_iter().flatten().filter_map(|diff_id| diff_id.as_str().map(str::to_owned)).collect()
+}
+
 /// The document of the result: that of the base with the new config, layers and history.
 ///
 /// # Panics

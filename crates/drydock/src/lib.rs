@@ -16,23 +16,28 @@
 
 mod config;
 mod error;
+mod failure;
 mod image;
 mod log;
+mod preview;
 mod request;
 
 use std::time::{Duration, Instant};
 
-use buildengine::sandbox::FoundRuntime;
 use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
 pub use buildengine::{Cancel, Event, Limits as StepLimits};
+pub use dockerfile::diagnostic::Severity;
+pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
 pub use ext4writer::{ImageSize, Report};
+pub use failure::{Failure, FailureCode};
 pub use image::{tree, verify_image, write_image};
 pub use log::Log;
 pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
+pub use preview::{Checked, Preview, PreviewStep, check, preview, problems_of};
 pub use request::{Base, Request};
 
 /// What came of a build.
@@ -73,7 +78,7 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     let layers = store.layers(&image, request.threads)?;
     phases.end("base");
 
-    let sandbox = FoundRuntime::new(request.runtime, &request.state.join("scratch"));
+    let sandbox = request.sandbox();
     let engine = Engine { store: &store, sandbox: &sandbox, state: request.state, options: request.engine_options() };
     let built = engine.build(&plan, layers, cancel, on_event)?;
     phases.end("steps");

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use buildengine::Cancel;
+use buildengine::sandbox::FoundRuntime;
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -110,6 +111,10 @@ impl<'a> Request<'a> {
         let mut registry = self.registry.clone();
         registry.cancel = Some(cancel.flag());
         OpenOptions { limits: self.limits, platform: self.platform.clone(), registry }
+    }
+
+    pub(crate) fn sandbox(&self) -> FoundRuntime {
+        FoundRuntime::new(self.runtime, &self.state.join("scratch"))
     }
 
     pub(crate) fn engine_options(&self) -> buildengine::Options {

@@ -48,6 +48,16 @@ pub(crate) fn of_run(parents: &[String], run: &Run, epoch: Option<i64>) -> Key {
     hash.finish()
 }
 
+/// The key of making the directory `path` for `user` on the layers `parents` (lowest first).
+pub(crate) fn of_directory(parents: &[String], path: &str, user: &str, epoch: Option<i64>) -> Key {
+    let mut hash = Input::new("directory");
+    hash.list("parents", parents);
+    hash.text("path", path);
+    hash.text("user", user);
+    hash.text("epoch", &format!("{epoch:?}"));
+    hash.finish()
+}
+
 /// A SHA-256 over labelled, length-prefixed parts: no two lists of inputs give the same bytes.
 struct Input(Sha256);
 

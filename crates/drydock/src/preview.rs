@@ -1,0 +1,127 @@
+//! What a build would do, before it does anything.
+
+use buildengine::{Cancel, Engine, Forecast, plan};
+use dockerfile::render::{JsonAnswer, Report};
+use dockerfile::source::Source;
+use ocilayers::{Digest, Image, Store};
+use serde::Serialize;
+
+use crate::config;
+use crate::error::Error;
+use crate::request::Request;
+
+/// What a build would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Preview {
+    /// The base as the host named it.
+    pub base: String,
+    /// Digest of the base's config, 64 hexadecimal digits: its identity.
+    pub base_id: String,
+    /// The steps, in order.
+    pub steps: Vec<PreviewStep>,
+    /// Hash of all that the image is made of, 64 hexadecimal digits: builds with the same one may share an image.
+    pub fingerprint: String,
+    /// What was found in the Dockerfile: warnings.
+    pub answer: JsonAnswer,
+}
+
+/// A step that would be done.
+#[derive(Clone, Debug, Serialize)]
+pub struct PreviewStep {
+    /// Line of the Dockerfile, from 1.
+    pub line: u32,
+    /// The instruction, continuation lines joined.
+    pub text: String,
+    /// Whether its result is kept; `None` for one that changes the config alone.
+    pub cached: Option<bool>,
+    /// Why it runs.
+    pub reason: Option<&'static str>,
+}
+
+/// Every problem of the Dockerfile, and whether it is accepted. Looks at nothing but the text.
+#[must_use]
+pub fn check(request: &Request<'_>) -> Checked {
+    let source = Source::decode(request.dockerfile);
+    match request.accept(&source, None) {
+        Ok(analysis) => {
+            let base = request.base_of(&analysis).ok().map(|base| base.name.clone());
+            Checked { base, answer: Report::new("Dockerfile", source.text(), &analysis.diagnostics).json() }
+        }
+        Err(Error::Refused { diagnostics }) => problems(&source, &diagnostics),
+        Err(_) => unreachable!("accept fails with a refusal alone"),
+    }
+}
+
+/// What was found in a Dockerfile.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// The base as the host named it, if the file is accepted and it is one of the host's.
+    pub base: Option<String>,
+    /// The problems.
+    pub answer: JsonAnswer,
+}
+
+/// The problems of a refusal, each with its place.
+#[must_use]
+pub fn problems_of(dockerfile: &[u8], diagnostics: &[dockerfile::diagnostic::Diagnostic]) -> JsonAnswer {
+    problems(&Source::decode(dockerfile), diagnostics).answer
+}
+
+fn problems(source: &Source<'_>, diagnostics: &[dockerfile::diagnostic::Diagnostic]) -> Checked {
+    Checked { base: None, answer: Report::new("Dockerfile", source.text(), diagnostics).json() }
+}
+
+/// The steps of a build, and which of them are kept from earlier ones. Opens the base, runs nothing and makes nothing.
+///
+/// # Errors
+/// The Dockerfile is refused, or the base can't be opened.
+pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error> {
+    let source = Source::decode(request.dockerfile);
+    let base = request.base_of(&request.accept(&source, None)?)?;
+    let image = Image::open_with(&base.place, &request.open_options(cancel))?;
+    let analysis = request.accept(&source, Some(config::of_base(base, image.config())?))?;
+    let plan = plan::lower(&analysis.dockerfile, &analysis.conversion)?;
+
+    let store = Store::open(&request.state.join("layers"), request.limits)?;
+    let sandbox = request.sandbox();
+    let engine = Engine { store: &store, sandbox: &sandbox, state: request.state, options: request.engine_options() };
+    let forecasts = engine.forecast(&plan, &config::diff_ids(image.config()))?;
+    let base_id = Digest::of(image.config()).hex();
+    let steps = plan.steps.iter().zip(forecasts).map(|(step, forecast)| PreviewStep {
+        line: step.line,
+        text: step.text.clone(),
+        cached: match forecast {
+            Forecast::ConfigOnly => None,
+            forecast => Some(forecast == Forecast::Cached),
+        },
+        reason: match forecast {
+            Forecast::Runs => Some("it has not run yet on these layers and in this environment"),
+            Forecast::RunsAfterAnother => Some("a step before it runs"),
+            _ => None,
+        },
+    });
+    Ok(Preview {
+        base: base.name.clone(),
+        steps: steps.collect(),
+        fingerprint: fingerprint(request, &base_id),
+        answer: Report::new("Dockerfile", source.text(), &analysis.diagnostics).json(),
+        base_id,
+    })
+}
+
+/// A hash over all that decides what the image holds, each part with its length.
+fn fingerprint(request: &Request<'_>, base_id: &str) -> String {
+    let size = format!("{:?}", request.size);
+    let epoch = format!("{:?}", request.epoch);
+    let mut parts: Vec<&[u8]> = vec![env!("CARGO_PKG_VERSION").as_bytes(), base_id.as_bytes(), request.dockerfile];
+    parts.extend([size.as_bytes(), epoch.as_bytes()]);
+    for (name, value) in &request.build_args {
+        parts.extend([name.as_bytes(), value.as_bytes()]);
+    }
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&u64::try_from(part.len()).expect("usize fits in u64").to_le_bytes());
+        bytes.extend_from_slice(part);
+    }
+    Digest::of(&bytes).hex()
+}
