@@ -1,0 +1,167 @@
+//! Who makes images: a seam, so that the life of templates can be tested without building any.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Preview, Request};
+
+/// What is to be built.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The Dockerfile.
+    pub dockerfile: &'a str,
+    /// Exact size of the image, in bytes.
+    pub size_bytes: u64,
+    /// Whether every step runs, and no finished image is used.
+    pub no_cache: bool,
+}
+
+/// An image that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Identity of the image, 64 hexadecimal digits.
+    pub id: String,
+    /// What a runtime needs to start it (OCI image specification, config.md).
+    pub config: serde_json::Value,
+}
+
+/// Why nothing was made.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The Dockerfile is refused.
+    Refused(Box<JsonAnswer>),
+    /// Anything else.
+    Failed(Box<Failure>),
+}
+
+impl BuildError {
+    /// The card.
+    #[must_use]
+    pub fn card(self) -> Failure {
+        match self {
+            Self::Failed(card) => *card,
+            Self::Refused(answer) => {
+                let first = answer.diagnostics.iter().find(|one| one.severity == drydock::Severity::Error);
+                let message = first.map_or("the Dockerfile was refused".to_owned(), |one| one.message.clone());
+                let mut card = Failure::new(drydock::FailureCode::DockerfileRefused, message);
+                card.line = first.map(|one| one.place.line);
+                card.hint = first.and_then(|one| one.help.clone());
+                card
+            }
+        }
+    }
+}
+
+/// Makes images of Dockerfiles. Called by many threads at once.
+pub trait Builder: Send + Sync + Debug {
+    /// Every problem of a Dockerfile, as far as it can be seen at once.
+    fn check(&self, order: &Order<'_>) -> Checked;
+
+    /// What a build would do.
+    ///
+    /// # Errors
+    /// The Dockerfile is refused, or its base can't be opened.
+    fn preview(&self, order: &Order<'_>, cancel: &Cancel) -> Result<Preview, BuildError>;
+
+    /// Builds to the file `output`, which is durable when this returns.
+    ///
+    /// # Errors
+    /// Why there is no image; then there is no file either.
+    fn build(
+        &self,
+        order: &Order<'_>,
+        output: &Path,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Made, BuildError>;
+}
+
+/// Builds with [`drydock::build`].
+#[derive(Clone, Debug)]
+pub struct DrydockBuilder {
+    /// The bases that FROM may name.
+    pub bases: Vec<Base>,
+    /// Where layers and step results are kept.
+    pub state: PathBuf,
+    /// The OCI runtime; the first that works if none is given.
+    pub runtime: Option<PathBuf>,
+    /// What each RUN step may use.
+    pub step_limits: drydock::StepLimits,
+    /// How registries are spoken to.
+    pub registry: drydock::RegistryOptions,
+    /// Threads of one build; one for each core if none is given.
+    pub threads: Option<usize>,
+}
+
+impl DrydockBuilder {
+    /// Defaults for everything but the bases and the place of the caches.
+    #[must_use]
+    pub fn new(bases: Vec<Base>, state: impl Into<PathBuf>) -> Self {
+        Self {
+            bases,
+            state: state.into(),
+            runtime: None,
+            step_limits: drydock::StepLimits::default(),
+            registry: drydock::RegistryOptions::default(),
+            threads: None,
+        }
+    }
+
+    fn request<'a>(&'a self, order: &Order<'a>, output: &'a Path) -> Request<'a> {
+        let mut request = Request::new(order.dockerfile.as_bytes(), &self.bases, output);
+        request.size = ImageSize::Exact(order.size_bytes);
+        request.state = &self.state;
+        request.runtime = self.runtime.as_deref();
+        request.step_limits = self.step_limits.clone();
+        request.registry = self.registry.clone();
+        request.threads = self.threads;
+        request.no_cache = order.no_cache;
+        request
+    }
+
+    fn error(order: &Order<'_>, error: &drydock::Error) -> BuildError {
+        match error {
+            drydock::Error::Refused { diagnostics } => {
+                BuildError::Refused(Box::new(drydock::problems_of(order.dockerfile.as_bytes(), diagnostics)))
+            }
+            error => BuildError::Failed(Box::new(Failure::of(error))),
+        }
+    }
+}
+
+impl Builder for DrydockBuilder {
+    fn check(&self, order: &Order<'_>) -> Checked {
+        let checked = drydock::check(&self.request(order, Path::new("")));
+        let place = self.bases.iter().find(|base| checked.base.as_deref() == Some(&base.name)).map(|base| &base.place);
+        // A base at hand brings its triggers and variables into the check; one in a registry is asked by the build.
+        if matches!(place, None | Some(drydock::ImageRef::Registry(_))) {
+            return checked;
+        }
+        match self.preview(order, &Cancel::default()) {
+            Ok(preview) => Checked { answer: preview.answer, ..checked },
+            Err(BuildError::Refused(answer)) => Checked { base: None, answer: *answer },
+            // That the base can't be opened is no fault of the Dockerfile; the build says it.
+            Err(BuildError::Failed(_)) => checked,
+        }
+    }
+
+    fn preview(&self, order: &Order<'_>, cancel: &Cancel) -> Result<Preview, BuildError> {
+        drydock::preview(&self.request(order, Path::new("")), cancel).map_err(|error| Self::error(order, &error))
+    }
+
+    fn build(
+        &self,
+        order: &Order<'_>,
+        output: &Path,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Made, BuildError> {
+        let built = drydock::build(&self.request(order, output), cancel, on_event);
+        let built = built.map_err(|error| Self::error(order, &error))?;
+        Ok(Made { digest: built.digest, size_bytes: built.image.image_bytes, id: built.id, config: built.config })
+    }
+}

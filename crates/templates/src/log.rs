@@ -1,0 +1,313 @@
+//! The log of a template: one file an attempt, `logs/<id>/<attempt>.ndjson`, one JSON object a line, byte for byte as followers get it.
+//!
+//! A line is written whole before anybody is told of it, so a kill of the process loses none that was seen; the file is synced
+//! before the state of its template becomes final. Numbers (`seq`) go on from one attempt to the next, so that a follower
+//! can come back with the number it has not seen yet.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::sync_directory;
+use crate::clock::Time;
+use crate::error::Error;
+use crate::template::TemplateId;
+
+/// A line of output is cut into pieces of at most this many bytes.
+const PIECE_BYTES: usize = 8 << 10;
+
+/// The most bytes that one read of a follower gives.
+const READ_BYTES: usize = 64 << 10;
+
+/// Longer than any line that is written here: six bytes for each of a piece, twice, and the rest.
+const LINE_BYTES_MAX: u64 = 256 << 10;
+
+/// One line of a log.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    /// As the specification has it: raw output, with its newline.
+    stream: &'a str,
+    /// The same without the newline.
+    line: &'a str,
+    ts: String,
+    level: Level,
+    attempt: u32,
+    step: usize,
+    seq: u64,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Info,
+    Error,
+}
+
+/// The part of a line that a reader looks at.
+#[derive(Debug, Deserialize)]
+struct Position {
+    seq: u64,
+}
+
+/// Where the logs of a template are.
+pub(crate) fn directory(logs: &Path, id: &TemplateId) -> PathBuf {
+    logs.join(id.as_str())
+}
+
+/// Writes the log of one attempt.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    path: PathBuf,
+    file: File,
+    attempt: u32,
+    step: usize,
+    seq: u64,
+    /// Output whose line has not ended.
+    open: Vec<u8>,
+    /// Bytes that may still be written, but for the last words of the build.
+    left: u64,
+}
+
+impl LogWriter {
+    /// Begins the log of an attempt, numbered on from the attempts before.
+    pub(crate) fn create(logs: &Path, id: &TemplateId, attempt: u32, bytes_max: u64) -> Result<Self, Error> {
+        let dir = directory(logs, id);
+        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+        let seq = mend(&dir, attempt).map_err(Error::file(&dir))?;
+        let path = file_of(&dir, attempt);
+        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::file(&path))?;
+        sync_directory(&dir)?;
+        sync_directory(logs)?;
+        Ok(Self { path, file, attempt, step: 0, seq, open: Vec::new(), left: bytes_max })
+    }
+
+    /// The step that what comes belongs to.
+    pub(crate) fn step(&mut self, step: usize) {
+        self.step = step;
+    }
+
+    /// Adds output; lines that it ends are written. Whether any was.
+    pub(crate) fn output(&mut self, bytes: &[u8], now: Time) -> Result<bool, Error> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        let mut records = Vec::new();
+        for &byte in bytes {
+            self.open.push(byte);
+            if byte == b'\n' || self.open.len() >= PIECE_BYTES {
+                let piece = std::mem::take(&mut self.open);
+                self.record(&piece, Level::Info, now, &mut records);
+            }
+        }
+        self.write(&records)
+    }
+
+    /// Writes what has not ended its line. Whether there was any.
+    pub(crate) fn flush(&mut self, now: Time) -> Result<bool, Error> {
+        let mut records = Vec::new();
+        if !self.open.is_empty() {
+            let piece = std::mem::take(&mut self.open);
+            self.record(&piece, Level::Info, now, &mut records);
+        }
+        self.write(&records)
+    }
+
+    /// Writes a line of the service's own, whatever the limit says.
+    pub(crate) fn say(&mut self, text: &str, level: Level, now: Time) -> Result<(), Error> {
+        self.flush(now)?;
+        let mut records = Vec::new();
+        for line in text.lines() {
+            self.record(format!("{line}\n").as_bytes(), level, now, &mut records);
+        }
+        self.file.write_all(&records).map_err(Error::file(&self.path))
+    }
+
+    /// Makes all of it durable.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::file(&self.path))
+    }
+
+    fn record(&mut self, piece: &[u8], level: Level, now: Time, records: &mut Vec<u8>) {
+        let stream = String::from_utf8_lossy(piece);
+        let line = stream.strip_suffix('\n').unwrap_or(&stream);
+        let (attempt, step, seq) = (self.attempt, self.step, self.seq);
+        let record = Line { stream: &stream, line, ts: now.to_string(), level, attempt, step, seq };
+        serde_json::to_writer(&mut *records, &record).expect("a line has string keys, and memory takes it");
+        records.push(b'\n');
+        self.seq += 1;
+    }
+
+    fn write(&mut self, records: &[u8]) -> Result<bool, Error> {
+        if records.is_empty() {
+            return Ok(false);
+        }
+        self.file.write_all(records).map_err(Error::file(&self.path))?;
+        let len = u64::try_from(records.len()).expect("usize fits in u64");
+        self.left = self.left.saturating_sub(len);
+        if self.left == 0 {
+            let now = Time(jiff::Timestamp::now().as_millisecond());
+            self.say("the log is full: what the build writes from here on is not kept", Level::Error, now)?;
+        }
+        Ok(true)
+    }
+}
+
+fn file_of(dir: &Path, attempt: u32) -> PathBuf {
+    dir.join(format!("{attempt}.ndjson"))
+}
+
+/// Cuts off a line that a kill left half-written, in the attempts up to `attempt`, and gives the number of the next line.
+fn mend(dir: &Path, attempt: u32) -> io::Result<u64> {
+    for attempt in (1..=attempt).rev() {
+        let path = file_of(dir, attempt);
+        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+        let len = file.metadata()?.len();
+        let start = len.saturating_sub(LINE_BYTES_MAX);
+        file.seek(SeekFrom::Start(start))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        let whole = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        if whole < tail.len() {
+            file.set_len(start + u64::try_from(whole).expect("usize fits in u64"))?;
+            file.sync_data()?;
+        }
+        let lines = tail[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        if let Some(Ok(last)) = lines.last().map(serde_json::from_slice::<Position>) {
+            return Ok(last.seq + 1);
+        }
+    }
+    Ok(0)
+}
+
+/// Reads the log of a template from a place on, whole lines at a time, over its attempts.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    dir: PathBuf,
+    /// The one attempt that is wanted; all of them if none is named.
+    only: Option<u32>,
+    attempt: u32,
+    file: Option<BufReader<File>>,
+    /// Lines below are left out.
+    since: u64,
+    /// The number that follows the last line given.
+    next_seq: u64,
+}
+
+impl LogReader {
+    pub(crate) fn new(logs: &Path, id: &TemplateId, only: Option<u32>, since: u64) -> Self {
+        let attempt = only.unwrap_or(1);
+        Self { dir: directory(logs, id), only, attempt, file: None, since, next_seq: since }
+    }
+
+    /// The number that a follower comes back with.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The next whole lines, at most 64 KiB or one line; nothing when there are no more now. `last` is the attempt under way.
+    pub(crate) fn read(&mut self, last: u32) -> io::Result<Vec<u8>> {
+        loop {
+            let lines = self.read_attempt()?;
+            if !lines.is_empty() || self.only.is_some() || self.attempt >= last {
+                return Ok(lines);
+            }
+            self.attempt += 1;
+            self.file = None;
+        }
+    }
+
+    fn read_attempt(&mut self) -> io::Result<Vec<u8>> {
+        if self.file.is_none() {
+            match File::open(file_of(&self.dir, self.attempt)) {
+                Ok(file) => self.file = Some(BufReader::with_capacity(READ_BYTES, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
+        }
+        let file = self.file.as_mut().expect("opened above");
+        let mut lines = Vec::new();
+        while lines.len() < READ_BYTES {
+            let start = lines.len();
+            let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut lines)?;
+            if read == 0 || !lines.ends_with(b"\n") {
+                // A line that is being written: it is read again when it is whole.
+                lines.truncate(start);
+                file.seek_relative(-i64::try_from(read).expect("a line is short"))?;
+                break;
+            }
+            if let Ok(position) = serde_json::from_slice::<Position>(&lines[start..]) {
+                self.next_seq = position.seq + 1;
+                if position.seq < self.since {
+                    lines.truncate(start);
+                }
+            }
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> TemplateId {
+        TemplateId::new(ulid::Ulid::from_parts(1, 2))
+    }
+
+    fn text(lines: &[u8]) -> Vec<(u64, String)> {
+        let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let parsed = lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap());
+        parsed.map(|line| (line["seq"].as_u64().unwrap(), line["stream"].as_str().unwrap().to_owned())).collect()
+    }
+
+    #[test]
+    fn lines_are_followed_over_attempts_and_numbered_on() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        assert!(reader.read(0).unwrap().is_empty());
+        let mut first = LogWriter::create(logs.path(), &id(), 1, 1 << 20).unwrap();
+        assert!(first.output(b"one\ntw", Time(0)).unwrap());
+        assert_eq!(text(&reader.read(1).unwrap()), [(0, "one\n".to_owned())]);
+        assert!(!first.output(b"o", Time(0)).unwrap());
+        assert!(reader.read(1).unwrap().is_empty());
+        assert!(first.flush(Time(0)).unwrap());
+        assert_eq!(text(&reader.read(1).unwrap()), [(1, "two".to_owned())]);
+        // The process is killed in the middle of a line; its second life goes on.
+        first.file.write_all(b"{\"stream\":\"torn").unwrap();
+        assert!(reader.read(1).unwrap().is_empty());
+        let mut second = LogWriter::create(logs.path(), &id(), 2, 1 << 20).unwrap();
+        second.say("again\nand again", Level::Error, Time(0)).unwrap();
+        let rest = text(&reader.read(2).unwrap());
+        assert_eq!(rest, [(2, "again\n".to_owned()), (3, "and again\n".to_owned())]);
+        assert_eq!(reader.next_seq(), 4);
+        assert_eq!(text(&LogReader::new(logs.path(), &id(), None, 3).read(2).unwrap()).len(), 1);
+        assert_eq!(text(&LogReader::new(logs.path(), &id(), Some(1), 0).read(2).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_long_lines_are_cut() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 100_000).unwrap();
+        for _ in 0..100 {
+            log.output(&[0xff; 10_000], Time(0)).unwrap();
+        }
+        log.say("the end", Level::Info, Time(0)).unwrap();
+        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut all = Vec::new();
+        loop {
+            let lines = reader.read(1).unwrap();
+            if lines.is_empty() {
+                break;
+            }
+            all.extend(text(&lines));
+        }
+        let size = fs::metadata(file_of(&directory(logs.path(), &id()), 1)).unwrap().len();
+        assert!(size < 100_000 + LINE_BYTES_MAX, "{size}");
+        assert!(all.iter().any(|(_, text)| text.contains("the log is full")));
+        assert_eq!(all.last().unwrap().1, "the end\n");
+        assert!(all.iter().all(|(_, text)| text.len() <= 3 * PIECE_BYTES));
+    }
+}

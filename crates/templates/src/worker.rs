@@ -1,0 +1,305 @@
+//! Builds what is queued: claim, build, finish. One thread builds, a second one keeps the lease alive beside it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use drydock::{Cancel, Event, Failure, FailureCode, Log};
+
+use crate::artifact::remove_file;
+use crate::builder::{BuildError, Made, Order};
+use crate::error::Error;
+use crate::log::{Level, LogWriter};
+use crate::service::Inner;
+use crate::store::{Beat, Claim, Finished, Outcome};
+
+/// How often a worker without work looks for a lease that is over.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How often the second thread looks after its build.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How often a final state is tried to be written while the store fails.
+const FINISH_TRIES: u32 = 5;
+
+/// Why a build is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its owner cancelled it.
+    Cancelled,
+    /// It ran too long.
+    TimedOut,
+    /// It is not ours any more.
+    Lost,
+    /// The service stops.
+    Stopping,
+    /// Its log can't be written.
+    NoLog,
+}
+
+/// A build under way, as others see it.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    cancel: Cancel,
+    why: Mutex<Option<Why>>,
+}
+
+impl Running {
+    /// Asks it to stop; the first reason counts.
+    pub(crate) fn stop(&self, why: Why) {
+        self.why.lock().expect("no panic while it is held").get_or_insert(why);
+        self.cancel.cancel();
+    }
+
+    fn why(&self) -> Option<Why> {
+        *self.why.lock().expect("no panic while it is held")
+    }
+}
+
+/// Builds until the service stops.
+pub(crate) fn work(inner: &Inner) {
+    while !inner.is_stopping() {
+        let seen = inner.hub.work_seen();
+        match inner.claim() {
+            Ok(Some(claim)) => run(inner, &claim),
+            Ok(None) => inner.hub.wait_for_work(seen, POLL),
+            Err(error) => {
+                tracing::error!(error = %crate::service::chain(&error), "can't look for work");
+                inner.hub.wait_for_work(seen, POLL);
+            }
+        }
+    }
+}
+
+/// One attempt, from its first log line to its state.
+fn run(inner: &Inner, claim: &Claim) {
+    let id = &claim.template.id;
+    let running = Arc::new(Running::default());
+    inner.running.lock().expect("no panic while it is held").insert(id.clone(), Arc::clone(&running));
+    inner.hub.state(id);
+    let span = tracing::info_span!("build", %id, attempt = claim.template.attempt);
+    let begun = Instant::now();
+    if let Err(error) = span.in_scope(|| attempt(inner, claim, &running)) {
+        // The lease runs out, and the build begins again.
+        tracing::error!(%id, error = %crate::service::chain(&error), "the attempt could not be ended");
+    }
+    inner.stats.lock().expect("no panic while it is held").seconds += begun.elapsed().as_secs_f64();
+    inner.running.lock().expect("no panic while it is held").remove(id);
+}
+
+fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error> {
+    let template = &claim.template;
+    let log = LogWriter::create(&inner.logs, &template.id, template.attempt, inner.config.log_bytes_max)?;
+    let log = Mutex::new(log);
+    let result = if claim.interruptions > inner.config.interruptions_max {
+        let often = claim.interruptions;
+        let message = format!("the host of the build went away {often} times; it is not tried again");
+        Err(Failure::new(FailureCode::Interrupted, message))
+    } else {
+        let (stop, stopped) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| look_after(inner, claim, running, &log, stopped));
+            let result = guarded(inner, claim, running, &log);
+            drop(stop);
+            result
+        })
+    };
+    let mut log = log.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match (result, running.why()) {
+        // Another worker has it: nothing of ours is wanted.
+        (_, Some(Why::Lost)) => discard(inner, claim),
+        (Err(_), Some(Why::Stopping)) => {
+            log.say("The service stops; the build begins again when it is back.", Level::Info, inner.clock.now())?;
+            log.sync()?;
+            inner.hub.lines(&template.id);
+            discard(inner, claim)?;
+            inner.store.release(&template.id, template.attempt)?;
+            inner.hub.state(&template.id);
+            Ok(())
+        }
+        (Ok(made), _) => ready(inner, claim, made, &mut log),
+        (Err(card), why) => failed(inner, claim, card_of(inner, card, why), &mut log),
+    }
+}
+
+/// What a build comes to before it is under its name.
+enum Product {
+    /// An image at the temporary place.
+    Built(Made, String),
+    /// One that was there.
+    Found(Finished),
+}
+
+/// The build itself; a panic in it is the host's fault and ends nothing else.
+fn guarded(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Failure> {
+    catch_unwind(AssertUnwindSafe(|| build(inner, claim, running, log))).unwrap_or_else(|_| {
+        tracing::error!(id = %claim.template.id, "the builder panicked");
+        Err(Failure::new(FailureCode::HostFault, "the builder failed in a way that it should not; this is a bug"))
+    })
+}
+
+fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Failure> {
+    let template = &claim.template;
+    let order = Order { dockerfile: &claim.dockerfile, size_bytes: claim.size_bytes, no_cache: claim.no_cache };
+    let preview = inner.builder.preview(&order, &running.cancel).map_err(BuildError::card)?;
+    if !claim.no_cache
+        && let Ok(Some(found)) = inner.store.finished(&template.owner, &preview.fingerprint)
+        && inner.images.path(&found.digest).exists()
+    {
+        return Ok(Product::Found(found));
+    }
+    let output = inner.images.temporary(&template.id, template.attempt);
+    let mut text = Log::default();
+    let mut on_event = |event: Event<'_>| {
+        let now = inner.clock.now();
+        let mut grew = false;
+        let mut log = log.lock().expect("no panic while it is held");
+        if let Event::StepStarted { number, .. } = event {
+            log.step(number);
+        }
+        text.event(&event, &mut |bytes| match log.output(bytes, now) {
+            Ok(wrote) => grew |= wrote,
+            Err(error) => {
+                tracing::error!(error = %crate::service::chain(&error), "the log can't be written");
+                running.stop(Why::NoLog);
+            }
+        });
+        drop(log);
+        if grew {
+            inner.hub.lines(&template.id);
+        }
+    };
+    let made = inner.builder.build(&order, &output, &running.cancel, &mut on_event).map_err(BuildError::card)?;
+    Ok(Product::Built(made, preview.fingerprint))
+}
+
+/// Beside a build: keeps the lease, passes on what the owner and the clock want, and shows output that waits for its newline.
+fn look_after(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>, stopped: Receiver<()>) {
+    let template = &claim.template;
+    let (begun, mut beaten) = (Instant::now(), Instant::now());
+    while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        if begun.elapsed() > inner.config.build_timeout {
+            running.stop(Why::TimedOut);
+        }
+        let flushed = log.lock().expect("no panic while it is held").flush(inner.clock.now());
+        match flushed {
+            Ok(true) => inner.hub.lines(&template.id),
+            Ok(false) => {}
+            Err(_) => running.stop(Why::NoLog),
+        }
+        if beaten.elapsed() < inner.config.lease / 3 {
+            continue;
+        }
+        beaten = Instant::now();
+        let until = inner.clock.now().after(inner.config.lease);
+        match inner.store.heartbeat(&template.id, template.attempt, until) {
+            Ok(Beat::Held) => {}
+            Ok(Beat::Cancelled) => running.stop(Why::Cancelled),
+            Ok(Beat::Lost) => running.stop(Why::Lost),
+            Err(error) => tracing::warn!(error = %crate::service::chain(&error), "the lease can't be made longer"),
+        }
+    }
+}
+
+/// A card that says why a build was stopped, where it was.
+fn card_of(inner: &Inner, card: Failure, why: Option<Why>) -> Failure {
+    match why {
+        Some(Why::Cancelled) => Failure::new(FailureCode::Cancelled, "the build was cancelled"),
+        Some(Why::TimedOut) => {
+            let seconds = inner.config.build_timeout.as_secs();
+            let message = format!("the build ran longer than {seconds} seconds, all that it may");
+            Failure::new(FailureCode::BuildTimeout, message).hint("do less in one template, or build parts beforehand")
+        }
+        Some(Why::NoLog) => Failure::new(FailureCode::HostFault, "the log of the build could not be written"),
+        Some(Why::Lost | Why::Stopping) | None => card,
+    }
+}
+
+fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut LogWriter) -> Result<(), Error> {
+    let (id, attempt) = (&claim.template.id, claim.template.attempt);
+    // Images appear and are collected under one lock: an image that comes back is not collected meanwhile.
+    let images = inner.images_lock.lock().expect("no panic while it is held");
+    let finished = match product {
+        Product::Built(made, fingerprint) => {
+            let allocated_bytes = inner.images.keep(&inner.images.temporary(id, attempt), &made.digest)?;
+            Finished {
+                digest: made.digest,
+                size_bytes: made.size_bytes,
+                allocated_bytes,
+                image_id: made.id,
+                config: made.config.to_string(),
+                fingerprint,
+            }
+        }
+        Product::Found(found) if inner.images.path(&found.digest).exists() => {
+            inner.stats.lock().expect("no panic while it is held").reused += 1;
+            log.say(" ---> Using the finished image of the same Dockerfile and base", Level::Info, inner.clock.now())?;
+            found
+        }
+        // It was collected in the last moment: the build begins again, and makes it.
+        Product::Found(_) => {
+            inner.store.release(id, attempt)?;
+            inner.hub.wake_workers();
+            return Ok(());
+        }
+    };
+    let short = finished.image_id.get(..12).unwrap_or(&finished.image_id);
+    log.say(&format!("Successfully built {short}"), Level::Info, inner.clock.now())?;
+    log.sync()?;
+    inner.hub.lines(id);
+    let digest = finished.digest.clone();
+    if !finish(inner, claim, &Outcome::Ready(finished))? && !inner.store.images()?.contains(&digest) {
+        inner.images.remove(&digest)?;
+    }
+    drop(images);
+    Ok(())
+}
+
+fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut LogWriter) -> Result<(), Error> {
+    let place = match (card.step, card.steps, card.line) {
+        (Some(step), Some(steps), Some(line)) => format!("step {step}/{steps} (line {line}): "),
+        (_, _, Some(line)) => format!("line {line}: "),
+        _ => String::new(),
+    };
+    let now = inner.clock.now();
+    log.say(&format!("ERROR: {place}{}", card.message), Level::Error, now)?;
+    if let Some(hint) = &card.hint {
+        log.say(&format!("HINT: {hint}"), Level::Error, now)?;
+    }
+    log.sync()?;
+    inner.hub.lines(&claim.template.id);
+    discard(inner, claim)?;
+    finish(inner, claim, &Outcome::Failed(card)).map(drop)
+}
+
+/// Writes the final state; whether it was ours to write. A store that fails for a moment is asked again.
+fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error> {
+    let (id, attempt) = (&claim.template.id, claim.template.attempt);
+    let mut tries = 1;
+    let held = loop {
+        match inner.store.finish(id, attempt, outcome, inner.clock.now()) {
+            Ok(held) => break held,
+            Err(error) if tries == FINISH_TRIES => return Err(error.into()),
+            Err(error) => tracing::warn!(%id, error = %crate::service::chain(&error), "the state can't be written yet"),
+        }
+        std::thread::sleep(TICK * tries);
+        tries += 1;
+    };
+    if held {
+        let mut stats = inner.stats.lock().expect("no panic while it is held");
+        match outcome {
+            Outcome::Ready(_) => stats.ready += 1,
+            Outcome::Failed(card) => *stats.failed.entry(card.code).or_default() += 1,
+        }
+    }
+    inner.hub.state(id);
+    Ok(held)
+}
+
+/// Removes what an attempt may have left of its image.
+fn discard(inner: &Inner, claim: &Claim) -> Result<(), Error> {
+    let path: &Path = &inner.images.temporary(&claim.template.id, claim.template.attempt);
+    remove_file(path)
+}

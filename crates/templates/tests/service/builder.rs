@@ -1,0 +1,129 @@
+//! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use drydock::{Base, Cancel, Checked, Event, Failure, FailureCode, Preview, Request};
+use sha2::{Digest, Sha256};
+use templates::{BuildError, Builder, Config, Made, Order, Owner, Selector, Status, Submission, Template, Templates};
+
+pub(crate) const FROM: &str = "FROM nodeops/sandbox:debian\n";
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scripted {
+    /// How many builds were begun.
+    pub(crate) builds: Arc<AtomicUsize>,
+}
+
+fn bases() -> Vec<Base> {
+    vec![Base { name: "nodeops/sandbox:debian".to_owned(), place: "base.tar".parse().unwrap() }]
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Builder for Scripted {
+    fn check(&self, order: &Order<'_>) -> Checked {
+        drydock::check(&Request::new(order.dockerfile.as_bytes(), &bases(), Path::new("")))
+    }
+
+    fn preview(&self, order: &Order<'_>, _: &Cancel) -> Result<Preview, BuildError> {
+        let checked = self.check(order);
+        if !checked.answer.accepted {
+            return Err(BuildError::Refused(Box::new(checked.answer)));
+        }
+        let fingerprint = digest(&format!("{} {}", order.size_bytes, order.dockerfile));
+        let base_id = digest("base");
+        Ok(Preview { base: checked.base.unwrap(), base_id, steps: vec![], fingerprint, answer: checked.answer })
+    }
+
+    fn build(
+        &self,
+        order: &Order<'_>,
+        output: &Path,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Made, BuildError> {
+        self.builds.fetch_add(1, Ordering::SeqCst);
+        let failed = |code| Err(BuildError::Failed(Box::new(Failure::new(code, "it failed"))));
+        let total = order.dockerfile.lines().count();
+        for (index, text) in order.dockerfile.lines().enumerate() {
+            on_event(Event::StepStarted { number: index + 1, total, line: 1, text });
+            let words = text.strip_prefix("RUN ").unwrap_or_default();
+            let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
+            match verb {
+                "sleep" | "hang" => {
+                    let end = std::time::Instant::now() + Duration::from_millis(rest.parse().unwrap_or(u64::MAX >> 20));
+                    while std::time::Instant::now() < end {
+                        if cancel.is_cancelled() {
+                            return failed(FailureCode::Cancelled);
+                        }
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                "say" => on_event(Event::Output(format!("{rest}\n").as_bytes())),
+                "fail" => return failed(FailureCode::RunFailed),
+                "panic" => panic!("as the Dockerfile says"),
+                _ => {}
+            }
+            on_event(Event::StepFinished { id: &digest(text) });
+        }
+        let content = format!("image of {}", order.dockerfile);
+        fs::write(output, &content).unwrap();
+        let config = serde_json::json!({ "config": { "Env": ["A=1"] } });
+        Ok(Made { digest: digest(&content), size_bytes: order.size_bytes, id: digest(order.dockerfile), config })
+    }
+}
+
+pub(crate) fn config(dir: &Path) -> Config {
+    let mut config = Config::new(dir.join("data"));
+    config.lease = Duration::from_secs(2);
+    config
+}
+
+/// A service with everything started.
+pub(crate) fn service(dir: &Path) -> (Templates, Scripted) {
+    let builder = Scripted::default();
+    let templates = Templates::open(config(dir), builder.clone()).unwrap();
+    templates.start();
+    (templates, builder)
+}
+
+pub(crate) fn alice() -> Owner {
+    "alice".parse().unwrap()
+}
+
+pub(crate) fn submission(name: &str, commands: &str) -> Submission {
+    let runs: String = commands.split(';').filter(|run| !run.is_empty()).map(|run| format!("RUN {run}\n")).collect();
+    Submission::new(name, format!("{FROM}{runs}"))
+}
+
+pub(crate) fn submit(templates: &Templates, name: &str, commands: &str) -> Template {
+    templates.submit(&alice(), submission(name, commands)).unwrap().template().clone()
+}
+
+/// The template once `done` is true of it; a minute is far more than anything here takes.
+pub(crate) fn wait(templates: &Templates, template: &Template, done: impl Fn(&Template) -> bool) -> Template {
+    for _ in 0..6_000 {
+        let now = templates.get(&template.owner, &Selector::Id(template.id.clone())).unwrap();
+        if done(&now) {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} does not get there", template.id);
+}
+
+pub(crate) fn ended(templates: &Templates, template: &Template) -> Template {
+    wait(templates, template, |now| now.status.is_final())
+}
+
+pub(crate) fn ready(templates: &Templates, name: &str, commands: &str) -> Template {
+    let template = ended(templates, &submit(templates, name, commands));
+    assert_eq!(template.status, Status::Ready, "{:?}", template.failure);
+    template
+}
