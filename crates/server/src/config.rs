@@ -1,0 +1,305 @@
+//! `drydock.toml`: every key, what it means, and what it is without the file. Keys of the environment (`DRYDOCK_` and the
+//! key in capitals) come before those of the file; a key that nobody knows is an error.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What an operator can set. All sizes are in bytes, all times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where metrics are served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The directory of everything.
+    pub data: PathBuf,
+    /// The directory of layers and step results.
+    pub cache: Option<PathBuf>,
+    /// The OCI runtime.
+    pub runtime: Option<PathBuf>,
+    /// Builds at one time.
+    pub builders: usize,
+    /// Pending and building templates of one owner.
+    pub active_per_owner: u32,
+    /// Requests a second of one owner.
+    pub requests_per_second: u32,
+    /// Requests at once of one owner.
+    pub requests_burst: u32,
+    /// Size of an image.
+    pub disk_size_bytes: u64,
+    /// The smallest size that may be asked for.
+    pub disk_size_bytes_min: u64,
+    /// The largest size that may be asked for.
+    pub disk_size_bytes_max: u64,
+    /// Images of one owner.
+    pub owner_quota_bytes: u64,
+    /// All images.
+    pub images_quota_bytes: u64,
+    /// A build as a whole.
+    pub build_timeout_seconds: u64,
+    /// One RUN step.
+    pub step_timeout_seconds: u64,
+    /// Memory of a RUN step.
+    pub step_memory_bytes: Option<u64>,
+    /// Disk of a RUN step.
+    pub step_disk_bytes: u64,
+    /// The log of one attempt.
+    pub log_bytes_max: u64,
+    /// How long a worker that says nothing keeps its build.
+    pub lease_seconds: u64,
+    /// How often an interrupted build begins again.
+    pub interruptions_max: u32,
+    /// How long an image stays without a template.
+    pub image_grace_seconds: u64,
+    /// How long builds may go on once the server is asked to stop.
+    pub drain_seconds: u64,
+    /// The bases that FROM may name.
+    pub bases: BTreeMap<String, String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let data = PathBuf::from("drydock-data");
+        let service = templates::Config::new(&data);
+        let steps = drydock::StepLimits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
+            data,
+            cache: None,
+            runtime: None,
+            builders: service.builders,
+            active_per_owner: service.active_per_owner,
+            requests_per_second: 100,
+            requests_burst: 200,
+            disk_size_bytes: service.disk_size_bytes,
+            disk_size_bytes_min: service.disk_size_bytes_min,
+            disk_size_bytes_max: service.disk_size_bytes_max,
+            owner_quota_bytes: service.owner_quota_bytes,
+            images_quota_bytes: service.images_quota_bytes,
+            build_timeout_seconds: service.build_timeout.as_secs(),
+            step_timeout_seconds: steps.time.as_secs(),
+            step_memory_bytes: steps.memory_bytes,
+            step_disk_bytes: steps.disk_bytes,
+            log_bytes_max: service.log_bytes_max,
+            lease_seconds: service.lease.as_secs(),
+            interruptions_max: service.interruptions_max,
+            image_grace_seconds: service.grace.as_secs(),
+            drain_seconds: 20,
+            bases: BTreeMap::new(),
+        }
+    }
+}
+
+/// Every key but `bases`: what it means, and what may stand there where it is unset by default.
+const KEYS: [(&str, &str, &str); 23] = [
+    ("listen", "Where the API listens.", ""),
+    ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
+    ("data", "The directory of the database, logs and images.", ""),
+    (
+        "cache",
+        "The directory of layers and step results; `cache` in the data directory if it is not set.",
+        "\"/var/cache/drydock\"",
+    ),
+    (
+        "runtime",
+        "The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc if it is not set.",
+        "\"/usr/sbin/runc\"",
+    ),
+    ("builders", "Builds at one time on this host; 0 serves the API alone.", ""),
+    ("active_per_owner", "Pending and building templates that one owner may have; one more is answered with 429.", ""),
+    ("requests_per_second", "Requests that one owner may send a second, in the long run.", ""),
+    ("requests_burst", "Requests that one owner may send at once.", ""),
+    ("disk_size_bytes", "The size of an image where the request names none.", ""),
+    ("disk_size_bytes_min", "The smallest size that a request may name.", ""),
+    ("disk_size_bytes_max", "The largest size that a request may name.", ""),
+    ("owner_quota_bytes", "What all images of one owner may come to, at their full size.", ""),
+    ("images_quota_bytes", "What all images may take of the disk.", ""),
+    ("build_timeout_seconds", "How long one build may take.", ""),
+    ("step_timeout_seconds", "How long one RUN step may take.", ""),
+    ("step_memory_bytes", "Memory that one RUN step may use; all of the host's if it is not set.", "2147483648"),
+    ("step_disk_bytes", "Disk that one RUN step may fill.", ""),
+    ("log_bytes_max", "How large the log of one attempt may become.", ""),
+    ("lease_seconds", "How long a worker that is not heard of keeps its build.", ""),
+    ("interruptions_max", "How often a build whose host went away begins again.", ""),
+    ("image_grace_seconds", "How long an image stays after its last template was deleted.", ""),
+    ("drain_seconds", "How long builds may go on once the server is asked to stop; then they begin again later.", ""),
+];
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is no TOML, has a key that nobody knows, or a value that is none.
+    #[error("{0}")]
+    File(#[from] toml::de::Error),
+    /// A variable of the environment.
+    #[error("the variable {name} of the environment can't be used: {why}")]
+    Variable {
+        /// Which.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// Values that do not go together.
+    #[error("{0}")]
+    Values(&'static str),
+}
+
+impl Config {
+    /// The configuration of a file's text and the environment's variables.
+    ///
+    /// # Errors
+    /// What can't be read or does not go together.
+    pub fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut table: toml::Table = toml::from_str(text)?;
+        // The file alone first, so that an error names its line.
+        toml::from_str::<Self>(text)?;
+        for (name, value) in environment {
+            let key = name.strip_prefix("DRYDOCK_").unwrap_or_default().to_lowercase();
+            if KEYS.iter().any(|(known, ..)| *known == key) {
+                table.insert(key, typed(&value));
+                let checked = table.clone().try_into::<Self>();
+                checked.map_err(|error| ConfigError::Variable { name, why: error.message().to_owned() })?;
+            }
+        }
+        let config: Self = table.try_into()?;
+        config.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        let sizes = [self.disk_size_bytes_min, self.disk_size_bytes, self.disk_size_bytes_max];
+        if !sizes.is_sorted() {
+            return Err(ConfigError::Values(
+                "disk_size_bytes has to lie between disk_size_bytes_min and disk_size_bytes_max",
+            ));
+        }
+        if self.lease_seconds == 0 || self.build_timeout_seconds == 0 || self.step_timeout_seconds == 0 {
+            return Err(ConfigError::Values(
+                "lease_seconds, build_timeout_seconds and step_timeout_seconds have to be 1 or more",
+            ));
+        }
+        if self.active_per_owner == 0 || self.requests_per_second == 0 || self.requests_burst == 0 {
+            return Err(ConfigError::Values(
+                "active_per_owner, requests_per_second and requests_burst have to be 1 or more",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// The file that says what this configuration says, each key with its meaning.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let table = toml::Table::try_from(self).expect("every value is one of TOML");
+        let mut text =
+            "# drydock.toml: every key with what it is now. Sizes are in bytes, times in seconds.\n".to_owned();
+        text += "# The environment comes first: DRYDOCK_LISTEN and so on.\n";
+        for (key, meaning, example) in KEYS {
+            let line = match table.get(key) {
+                Some(value) => format!("{key} = {value}"),
+                None => format!("# {key} = {example}"),
+            };
+            write!(text, "\n# {meaning}\n{line}\n").expect("a text takes everything");
+        }
+        text += "\n# The bases that FROM may name, and where they are: oci:DIR:TAG, docker://HOST/NAME:TAG and others.\n[bases]\n";
+        if self.bases.is_empty() {
+            text += "# \"nodeops/sandbox:debian\" = \"oci:/srv/drydock/base:debian\"\n";
+        }
+        for (name, place) in &self.bases {
+            let [name, place] = [name, place].map(|text| toml::Value::String(text.clone()));
+            writeln!(text, "{name} = {place}").expect("a text takes everything");
+        }
+        text
+    }
+
+    /// The part that the service takes.
+    #[must_use]
+    pub fn service(&self) -> templates::Config {
+        templates::Config {
+            data: self.data.clone(),
+            builders: self.builders,
+            active_per_owner: self.active_per_owner,
+            disk_size_bytes: self.disk_size_bytes,
+            disk_size_bytes_min: self.disk_size_bytes_min,
+            disk_size_bytes_max: self.disk_size_bytes_max,
+            owner_quota_bytes: self.owner_quota_bytes,
+            images_quota_bytes: self.images_quota_bytes,
+            build_timeout: Duration::from_secs(self.build_timeout_seconds),
+            lease: Duration::from_secs(self.lease_seconds),
+            interruptions_max: self.interruptions_max,
+            log_bytes_max: self.log_bytes_max,
+            grace: Duration::from_secs(self.image_grace_seconds),
+        }
+    }
+
+    /// The part that the builder takes, with these bases.
+    #[must_use]
+    pub fn builder(&self, bases: Vec<drydock::Base>) -> templates::DrydockBuilder {
+        let cache = self.cache.clone().unwrap_or_else(|| self.data.join("cache"));
+        let mut builder = templates::DrydockBuilder::new(bases, cache);
+        builder.runtime.clone_from(&self.runtime);
+        builder.step_limits.time = Duration::from_secs(self.step_timeout_seconds);
+        builder.step_limits.memory_bytes = self.step_memory_bytes;
+        builder.step_limits.disk_bytes = self.step_disk_bytes;
+        builder
+    }
+}
+
+/// A value of the environment: a number where it is one, else a text.
+fn typed(value: &str) -> toml::Value {
+    value.parse().map_or_else(|_| toml::Value::String(value.to_owned()), toml::Value::Integer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(text, environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_printed_is_what_is_read() {
+        let mut config = Config { metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 1))), ..Config::default() };
+        config.bases.insert("a\"b:c".to_owned(), "oci:/x y:z".to_owned());
+        for config in [Config::default(), config] {
+            assert_eq!(read(&config.print(), &[]), Ok(config));
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let full = Config {
+            metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            cache: Some("c".into()),
+            runtime: Some("r".into()),
+            step_memory_bytes: Some(1),
+            ..Config::default()
+        };
+        let table = toml::Table::try_from(full).unwrap();
+        let mut keys: Vec<&str> = table.keys().map(String::as_str).filter(|key| *key != "bases").collect();
+        let mut documented = KEYS.map(|(key, ..)| key);
+        keys.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(keys, documented);
+    }
+
+    #[test]
+    fn the_environment_comes_first_and_mistakes_are_named() {
+        let environment = [("DRYDOCK_BUILDERS", "7"), ("DRYDOCK_DATA", "/d"), ("OTHER", "1"), ("DRYDOCK_LOG", "info")];
+        let config = read("builders = 1", &environment).unwrap();
+        assert_eq!((config.builders, config.data), (7, PathBuf::from("/d")));
+        assert!(read("builder = 1", &[]).unwrap_err().contains("unknown field `builder`"));
+        assert!(read("builders = 'x'", &[]).unwrap_err().contains("line 1"));
+        assert!(read("", &[("DRYDOCK_BUILDERS", "x")]).unwrap_err().contains("DRYDOCK_BUILDERS"));
+        assert!(read("disk_size_bytes = 1", &[]).unwrap_err().contains("disk_size_bytes_min"));
+        assert!(read("lease_seconds = 0", &[]).unwrap_err().contains("1 or more"));
+    }
+}

@@ -1,0 +1,75 @@
+//! The HTTP API of the Templates service: what `templates` does, over JSON.
+//!
+//! ```text
+//!   listen.rs   connections: how many, how long, until when
+//!     │ router.rs   every route on one screen, and what each request passes
+//!     │   ├─ envelope.rs  request id, JSend for every error
+//!     │   ├─ auth.rs      whose key, how many requests a second
+//!     │   └─ routes/      parameters, call, answer ──▶ templates
+//!     └ metrics.rs  numbers, on a listener of their own
+//! ```
+//!
+//! Nothing here knows how images are made. [`error`] is the one place that knows status codes.
+#![forbid(unsafe_code)]
+
+mod auth;
+pub mod config;
+mod envelope;
+mod error;
+mod listen;
+mod logs;
+mod metrics;
+mod openapi;
+mod query;
+mod router;
+mod routes;
+mod wire;
+
+use std::sync::Arc;
+
+use templates::Templates;
+use tokio::sync::watch;
+
+pub use listen::{Listeners, serve};
+pub use openapi::document;
+pub use router::router;
+
+use crate::auth::Rate;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+
+/// What every request is answered with.
+#[derive(Clone, Debug)]
+pub struct App {
+    templates: Templates,
+    rate: Arc<Rate>,
+    metrics: Arc<Metrics>,
+    /// Whether the server closes.
+    closing: watch::Sender<bool>,
+}
+
+impl App {
+    /// Answers for `templates`; each key may send so many requests a second, and as many more at once as `burst` says.
+    #[must_use]
+    pub fn new(templates: Templates, requests_per_second: u32, burst: u32) -> Self {
+        let metrics = Arc::new(Metrics::new(templates.clone()));
+        Self {
+            templates,
+            rate: Arc::new(Rate::new(requests_per_second, burst)),
+            metrics,
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Calls the service from a thread that may wait.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Templates) -> Result<T, templates::Error> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let templates = self.templates.clone();
+        match tokio::task::spawn_blocking(move || call(&templates)).await {
+            Ok(done) => done.map_err(ApiError::from),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}

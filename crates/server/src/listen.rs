@@ -1,0 +1,134 @@
+//! Connections: how many, how long they may take, and how they end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::App;
+use crate::router::router;
+
+/// Connections at one time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 8_192;
+
+/// The time a client has for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The time that sent bytes may stay unread or unacknowledged.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The time that answers under way have once the server closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Where the service listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The API.
+    pub api: TcpListener,
+    /// Metrics, where they are wanted.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens at these addresses.
+    ///
+    /// # Errors
+    /// An address is in use or is not this host's.
+    pub async fn bind(api: SocketAddr, metrics: Option<SocketAddr>) -> io::Result<Self> {
+        let metrics = match metrics {
+            Some(address) => Some(TcpListener::bind(address).await?),
+            None => None,
+        };
+        Ok(Self { api: TcpListener::bind(api).await?, metrics })
+    }
+}
+
+/// Answers until `shutdown` ends; then stops the service (builds have `drain` to end, followers are told where to go on) and
+/// closes.
+pub async fn serve(app: App, listeners: Listeners, drain: Duration, shutdown: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    if let Some(listener) = listeners.metrics {
+        tokio::spawn(serve_metrics(app.clone(), listener));
+    }
+    let service = router(app.clone());
+    tokio::pin!(shutdown);
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
+        let stream = tokio::select! {
+            accepted = listeners.api.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: others will be closed.
+                    tracing::warn!(%error, "a connection can't be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        let Ok(stream) = prepared(stream) else { continue };
+        let service = TowerToHyperService::new(service.clone());
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connections = app.metrics.connections.clone();
+        connections.inc();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            connections.dec();
+            drop(slot);
+        });
+    }
+    drop(listeners.api);
+    // Builds first: followers see the end of those that end in time.
+    let templates = app.templates.clone();
+    drop(tokio::task::spawn_blocking(move || templates.stop(drain)).await);
+    app.closing.send_replace(true);
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(CLOSE_TIMEOUT) => tracing::warn!("some connections did not end in time"),
+    }
+}
+
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    // A peer that went away, or that never reads, is noticed by the kernel.
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
+    Ok(stream)
+}
+
+async fn serve_metrics(app: App, listener: TcpListener) {
+    let metrics = move || {
+        let metrics = Arc::clone(&app.metrics);
+        async move {
+            let text = tokio::task::spawn_blocking(move || metrics.text()).await;
+            match text {
+                Ok(Ok(text)) => {
+                    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                    ([(header::CONTENT_TYPE, kind)], text).into_response()
+                }
+                _ => axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+    };
+    if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(metrics))).await {
+        tracing::error!(%error, "metrics are not served any more");
+    }
+}

@@ -1,0 +1,9 @@
+//! The API over a builder that makes small files. Every answer is held against the OpenAPI document.
+
+#[path = "../../../templates/tests/service/builder.rs"]
+#[expect(dead_code, reason = "the builder is that of the tests of templates, which use more of it")]
+mod builder;
+mod client;
+mod errors;
+mod specification;
+mod streams;
