@@ -7,4 +7,5 @@ mod listing;
 mod peers;
 mod quickstart;
 mod registry;
+mod service;
 mod walls;

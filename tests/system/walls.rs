@@ -6,7 +6,7 @@ use std::process::Command;
 use drydock_tests::{run, workspace};
 
 /// A crate and the crates of this workspace it may use. A crate that is not here fails the test.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 12] = [
     ("dockerfile", &[]),
     ("fstree", &[]),
     ("ocilayers", &["fstree"]),
@@ -14,7 +14,9 @@ const TABLE: [(&str, &[&str]); 10] = [
     ("ext4verify", &["fstree"]),
     ("buildengine", &["dockerfile", "fstree", "ocilayers"]),
     ("drydock", &["buildengine", "dockerfile", "ext4verify", "ext4writer", "fstree", "ocilayers"]),
-    ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "ocilayers"]),
+    ("templates", &["drydock"]),
+    ("server", &["drydock", "templates"]),
+    ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "ocilayers", "server", "templates"]),
     ("drydock-benches", &["buildengine", "dockerfile", "drydock", "ext4writer", "fstree", "ocilayers"]),
     ("drydock-tests", &[]),
 ];

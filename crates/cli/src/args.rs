@@ -30,8 +30,151 @@ pub(crate) enum Command {
     /// Work with images: import, inspect, ls, diff, flatten, ext4.
     #[command(subcommand)]
     Image(Image),
+    /// Serve the HTTP API of templates.
+    Serve(Serve),
+    /// Make, list and revoke the API keys of a server's data.
+    #[command(subcommand)]
+    Key(Key),
+    /// Work with the templates of a server.
+    Template(Template),
     /// Say what this host can and cannot do, and how to mend it.
     Doctor(Doctor),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration of a server is.
+#[derive(Debug, Args)]
+pub(crate) struct Configuration {
+    /// The configuration; `drydock.toml` in this directory if there is one, else the defaults.
+    #[arg(long, value_name = "FILE", env = "DRYDOCK_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The directory of the database, logs and images; before that of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// Where to listen; before that of the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// A base image that FROM may name and where it is: `nodeops/sandbox:debian=oci:DIR:TAG` (again for more).
+    #[arg(long = "base", value_name = "NAME=REF")]
+    pub(crate) bases: Vec<String>,
+    /// Print the configuration as it would be used, every key explained, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key; it is printed once and never again.
+    Create {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Whose key: 1 to 64 letters, digits and `.`, `_`, `@`, `-`.
+        #[arg(long, value_parser = parse_owner)]
+        owner: templates::Owner,
+    },
+    /// List the keys, without their secrets.
+    List {
+        #[command(flatten)]
+        configuration: Configuration,
+    },
+    /// Revoke a key at once.
+    Revoke {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Its id, as listed.
+        id: String,
+    },
+}
+
+/// Which server, as whom, and how answers are written.
+#[derive(Debug, Args)]
+pub(crate) struct Template {
+    /// The server, as http://127.0.0.1:8080; else `url` in ~/.config/drydock/client.toml.
+    #[arg(long, global = true, env = "DRYDOCK_URL")]
+    pub(crate) url: Option<String>,
+    /// The API key; else `key` in ~/.config/drydock/client.toml. Others see the arguments of a program: prefer the environment.
+    #[arg(long, global = true, env = "DRYDOCK_API_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// Answers as JSON on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: TemplateVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateVerb {
+    /// Build a template and show its steps until it is ready.
+    Create {
+        /// Its name.
+        name: String,
+        /// The Dockerfile; `-` is standard input.
+        #[arg(short = 'f', long = "file", value_name = "DOCKERFILE", default_value = "Dockerfile")]
+        dockerfile: PathBuf,
+        /// The exact size of the image, as `512MiB`, `1GiB` or bytes.
+        #[arg(long, value_parser = parse_bytes)]
+        size: Option<u64>,
+        /// Run every step, even those whose result is known.
+        #[arg(long)]
+        no_cache: bool,
+        /// Say what a build would do, and make nothing.
+        #[arg(long, conflicts_with = "detach")]
+        dry_run: bool,
+        /// End once the build is queued.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// List your templates, newest first.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one template.
+    Get {
+        /// Its id, a name, or name@N.
+        id: String,
+        /// Show the Dockerfile too.
+        #[arg(long)]
+        dockerfile: bool,
+    },
+    /// Print the log of a build, to its end.
+    Logs {
+        /// Its id or a name.
+        id: String,
+        /// Only what there is so far.
+        #[arg(long)]
+        no_follow: bool,
+        /// Begin with the line of this number.
+        #[arg(long, default_value_t)]
+        since: u64,
+        /// Only this attempt.
+        #[arg(long)]
+        attempt: Option<u32>,
+    },
+    /// Delete templates.
+    Rm {
+        /// Their ids or names.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// End a build.
+    Cancel {
+        /// Its id.
+        id: String,
+    },
+    /// Say which image a sandbox of this name boots, and with what config.
+    Resolve {
+        /// Its id, a name, or name@N.
+        id: String,
+    },
 }
 
 /// Which rules a Dockerfile is held to.
@@ -297,6 +440,10 @@ pub(crate) struct Doctor {
     /// How the report is written.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+fn parse_owner(text: &str) -> Result<templates::Owner, String> {
+    text.parse().map_err(|error: templates::Invalid| error.to_string())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

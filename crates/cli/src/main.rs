@@ -4,16 +4,18 @@
 #![expect(clippy::print_stderr, reason = "this is the program that talks to people")]
 
 mod args;
+mod client;
 mod commands;
 mod diagnostics;
 mod output;
 mod signals;
 mod size;
 mod sources;
+mod steps;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
@@ -29,6 +31,13 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args),
         Command::Build(args) => commands::build::run(args),
         Command::Image(args) => commands::image::run(args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Key(args) => commands::key::run(args),
+        Command::Template(args) => commands::template::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "drydock", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Doctor(args) => commands::doctor::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use drydock::Cancel;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -25,6 +25,17 @@ impl Signals {
             signal_hook::flag::register(signal, signals.cancel.flag())?;
         }
         Ok(signals)
+    }
+
+    /// From now on the second signal ends the process at once.
+    pub(crate) fn end_on_second() -> anyhow::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            let came = Arc::new(AtomicBool::new(false));
+            // In this order: the first signal finds the flag unset, and sets it.
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&came))?;
+            signal_hook::flag::register(signal, came)?;
+        }
+        Ok(())
     }
 
     /// The switch they set.

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
 }
 
 /// `NAME=REF`.
-fn base(text: &str) -> anyhow::Result<Base> {
+pub(crate) fn base(text: &str) -> anyhow::Result<Base> {
     let Some((name, place)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
         bail!("a base is given as NAME=REF, as in nodeops/sandbox:debian=oci:DIR:TAG; '{text}' is none");
     };

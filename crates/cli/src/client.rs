@@ -1,0 +1,229 @@
+//! The client's side of the API: requests, JSend answers, and a log that is followed over cut connections.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use attohttpc::{Method, Response};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The longest silence of a server: it sends a line every 15 s while a log is followed.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The most bytes of an answer that is no log.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// The longest line of a log.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// How often a request that may be repeated is sent.
+const TRIES: u32 = 5;
+
+/// What `~/.config/drydock/client.toml` says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    url: Option<String>,
+    key: Option<String>,
+}
+
+/// A server, and who asks.
+#[derive(Clone)]
+pub(crate) struct Client {
+    url: String,
+    key: String,
+}
+
+/// A line of a log, or a frame.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LogEvent {
+    pub(crate) stream: String,
+    pub(crate) step: usize,
+    pub(crate) seq: Option<u64>,
+    pub(crate) r#final: Option<bool>,
+    pub(crate) status: String,
+    pub(crate) next: Option<u64>,
+}
+
+impl Client {
+    /// The server of the arguments, else that of the user's file.
+    pub(crate) fn new(url: Option<&str>, key: Option<&str>) -> anyhow::Result<Self> {
+        let file = user_file()?;
+        let url = url.map(str::to_owned).or(file.url).context(
+            "which server? give --url, set DRYDOCK_URL, or write `url = \"http://...\"` to ~/.config/drydock/client.toml",
+        )?;
+        let key = key
+            .map(str::to_owned)
+            .or(file.key)
+            .context("as whom? set DRYDOCK_API_KEY, or write `key = \"ddk_...\"` to ~/.config/drydock/client.toml")?;
+        url::Url::parse(&url).with_context(|| format!("'{url}' is no address of a server"))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key })
+    }
+
+    /// `data` of the answer. Requests that change nothing, or that may be repeated, are sent again when the server can't answer.
+    pub(crate) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&'static str, &str)],
+    ) -> anyhow::Result<Value> {
+        let repeatable = method == Method::GET || headers.iter().any(|(name, _)| *name == "Idempotency-Key");
+        let mut tries = 1;
+        loop {
+            let sent = self.send(&method, path, body, headers);
+            let wait = match &sent {
+                Ok(response) if response.status().as_u16() == 503 => retry_after(response),
+                Err(_) => Duration::from_millis(200 << tries),
+                Ok(_) => Duration::ZERO,
+            };
+            if !repeatable || wait.is_zero() || tries == TRIES {
+                return data(sent?);
+            }
+            std::thread::sleep(wait);
+            tries += 1;
+        }
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&'static str, &str)],
+    ) -> anyhow::Result<Response> {
+        let mut request = attohttpc::RequestBuilder::new(method.clone(), format!("{}{path}", self.url))
+            .header("X-Api-Key", &self.key)
+            .header("User-Agent", concat!("drydock/", env!("CARGO_PKG_VERSION")))
+            .follow_redirects(false)
+            .read_timeout(SILENCE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let context = || format!("the server {} can't be reached", self.url);
+        match body {
+            Some(body) => {
+                request.header("Content-Type", "application/json").text(body.to_string()).send().with_context(context)
+            }
+            None => request.send().with_context(context),
+        }
+    }
+
+    /// Hands every line of a log to `on_line`, from number `since` on, until the build ends; over cut connections. Gives the
+    /// last frame; none where the log is not followed and has not ended.
+    pub(crate) fn logs(
+        &self,
+        id: &str,
+        query: &str,
+        mut since: u64,
+        on_line: &mut dyn FnMut(LogEvent) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<LogEvent>> {
+        let mut fruitless = 0;
+        loop {
+            let path = format!("/v1/templates/{id}/logs?since={since}{query}");
+            match self.read_log(&path, &mut since, on_line) {
+                Ok(Some(frame)) if frame.r#final == Some(true) => return Ok(Some(frame)),
+                Ok(None) if query.contains("follow=false") => return Ok(None),
+                Err(Cut::Stop(error)) => return Err(error),
+                Err(Cut::Connection(error)) if fruitless == TRIES => return Err(error),
+                Ok(_) | Err(Cut::Connection(_)) => {
+                    fruitless += 1;
+                    std::thread::sleep(Duration::from_millis(200 << fruitless.min(5)));
+                }
+            }
+        }
+    }
+
+    fn read_log(
+        &self,
+        path: &str,
+        since: &mut u64,
+        on_line: &mut dyn FnMut(LogEvent) -> anyhow::Result<()>,
+    ) -> Result<Option<LogEvent>, Cut> {
+        let response = self.send(&Method::GET, path, None, &[]).map_err(Cut::Connection)?;
+        if !response.is_success() {
+            let retry = response.status().is_server_error();
+            let error = data(response).err().unwrap_or_else(|| anyhow!("the server gives no log"));
+            return Err(if retry { Cut::Connection(error) } else { Cut::Stop(error) });
+        }
+        let mut reader = BufReader::new(response);
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line);
+            if read.map_err(|error| Cut::Connection(error.into()))? == 0 {
+                return Ok(None);
+            }
+            let event: LogEvent = serde_json::from_str(&line).map_err(|error| Cut::Stop(error.into()))?;
+            if event.r#final.is_some() {
+                *since = event.next.unwrap_or(*since);
+                return Ok(Some(event));
+            }
+            if let Some(seq) = event.seq {
+                *since = seq + 1;
+                on_line(event).map_err(Cut::Stop)?;
+            }
+        }
+    }
+}
+
+/// Why a log was not read to its end.
+enum Cut {
+    /// Coming back may help.
+    Connection(anyhow::Error),
+    /// It does not.
+    Stop(anyhow::Error),
+}
+
+fn retry_after(response: &Response) -> Duration {
+    let seconds = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1).min(30))
+}
+
+fn user_file() -> anyhow::Result<File> {
+    let home = std::env::var_os("XDG_CONFIG_HOME").map(std::path::PathBuf::from);
+    let home = home.or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".config")));
+    let Some(path) = home.map(|home| home.join("drydock/client.toml")) else { return Ok(File::default()) };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).with_context(|| format!("{} can't be used", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
+}
+
+/// What a JSend answer brings, or why it brings nothing.
+fn data(response: Response) -> anyhow::Result<Value> {
+    let (status, _, reader) = response.split();
+    let mut text = String::new();
+    reader.take(ANSWER_BYTES_MAX).read_to_string(&mut text).context("the answer of the server breaks off")?;
+    let answer: Value = serde_json::from_str(&text)
+        .with_context(|| format!("what answers (status {}) is no Drydock server", status.as_u16()))?;
+    match answer["status"].as_str() {
+        Some("success") => Ok(answer["data"].clone()),
+        Some("fail") => Err(anyhow!(failure(&answer))),
+        _ => {
+            let id = answer["data"]["request_id"].as_str().unwrap_or("unknown");
+            bail!("{} (request {id})", answer["message"].as_str().unwrap_or("the server failed"))
+        }
+    }
+}
+
+/// What a refusal says: of a Dockerfile every problem, else the message.
+fn failure(answer: &Value) -> String {
+    let message = answer["data"]["message"].as_str().unwrap_or("the request was refused");
+    let Some(problems) = answer["diagnostics"].as_array() else { return message.to_owned() };
+    let mut text = "the Dockerfile was refused".to_owned();
+    for problem in problems {
+        let [severity, message, code] =
+            ["severity", "message", "code"].map(|key| problem[key].as_str().unwrap_or_default());
+        let place = format!("{}:{}", problem["line"], problem["column"]);
+        write!(text, "\n  {place}: {severity}: {message} [{code}]").expect("a text takes everything");
+        if let Some(help) = problem["help"].as_str() {
+            write!(text, "\n      help: {help}").expect("a text takes everything");
+        }
+    }
+    text
+}

@@ -1,0 +1,94 @@
+//! `drydock serve`: the HTTP API.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use drydock::Base;
+use server::config::Config;
+use templates::{Owner, Templates};
+
+use crate::args::{Configuration, Serve};
+use crate::commands::build;
+use crate::output::line;
+use crate::signals::Signals;
+
+/// Whose the first key is.
+const FIRST_OWNER: &str = "default";
+
+/// The configuration that is used without a name, if it is there.
+const FILE: &str = "drydock.toml";
+
+pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
+    let mut config = configuration(&args.configuration)?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    for text in &args.bases {
+        let (name, place) = text.split_once('=').unwrap_or((text, ""));
+        config.bases.insert(name.to_owned(), place.to_owned());
+    }
+    if args.print_config {
+        line(format_args!("{}", config.print().trim_end()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let bases: Vec<Base> = config
+        .bases
+        .iter()
+        .map(|(name, place)| build::base(&format!("{name}={place}")))
+        .collect::<anyhow::Result<_>>()?;
+    if bases.is_empty() {
+        eprintln!(
+            "warning: no base image is configured, so every Dockerfile is refused; give one with --base NAME=REF"
+        );
+    }
+    let signals = Signals::catch()?;
+    // What was answered stays true even then.
+    Signals::end_on_second()?;
+    let templates = Templates::open(config.service(), config.builder(bases))
+        .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listeners = server::Listeners::bind(config.listen, config.metrics_listen).await;
+        let listeners = listeners.with_context(|| format!("can't listen on {}", config.listen))?;
+        first_key(&templates)?;
+        line(format_args!("listening on http://{}", listeners.api.local_addr()?))?;
+        templates.start();
+        let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);
+        let stop = async {
+            while !signals.cancel().is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            eprintln!("stopping; builds have {} seconds (once more to stop at once)", config.drain_seconds);
+        };
+        server::serve(app, listeners, Duration::from_secs(config.drain_seconds), stop).await;
+        anyhow::Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration that was named, that of this directory, or the defaults; with the data directory of the arguments.
+pub(crate) fn configuration(args: &Configuration) -> anyhow::Result<Config> {
+    let path = args.config.clone().or_else(|| Path::new(FILE).exists().then(|| PathBuf::from(FILE)));
+    let text = match &path {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?,
+        None => String::new(),
+    };
+    let name = path.as_deref().unwrap_or(Path::new("the configuration")).display().to_string();
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = Config::read(&text, variables).with_context(|| format!("{name} can't be used"))?;
+    if let Some(data) = &args.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
+}
+
+/// Who serves for the first time needs a key to begin with.
+fn first_key(templates: &Templates) -> anyhow::Result<()> {
+    if templates.keys()?.is_empty() {
+        let owner: Owner = FIRST_OWNER.parse()?;
+        let key = templates.create_key(&owner)?;
+        line(format_args!("the first key, shown this once: {}", key.reveal()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The published clients of the service, unchanged, against a server of ours.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use drydock_tests::{cache, privileged, run, workspace};
+
+use super::server::{Server, small_base};
+
+/// Many templates at once, and no limit that the clients could meet unmeant.
+const SETTINGS: [(&str, &str); 4] = [
+    ("DRYDOCK_ACTIVE_PER_OWNER", "1000"),
+    ("DRYDOCK_REQUESTS_PER_SECOND", "10000"),
+    ("DRYDOCK_REQUESTS_BURST", "10000"),
+    ("DRYDOCK_DISK_SIZE_BYTES", "16777216"),
+];
+
+/// One request a second: a client has to wait and ask again.
+const SLOW: [(&str, &str); 2] = [("DRYDOCK_REQUESTS_PER_SECOND", "1"), ("DRYDOCK_REQUESTS_BURST", "2")];
+
+#[test]
+fn the_client_of_npm() {
+    if !privileged(&["curl", "node", "npm"]) {
+        return;
+    }
+    let place = cache().join("npm");
+    if !place.join("node_modules/@nodeops-createos/sandbox").exists() {
+        let install = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        run(Command::new("npm").args(install).arg(&place).arg("@nodeops-createos/sandbox@0.7.1"));
+    }
+    // A module is looked for beside the script that names it.
+    let script = place.join("published-client.mjs");
+    std::fs::copy(workspace().join("tests/clients/published-client.mjs"), &script).unwrap();
+    check(|| Command::new("node"), &script);
+}
+
+#[test]
+fn the_client_of_pypi() {
+    if !privileged(&["curl", "python3"]) {
+        return;
+    }
+    let place = cache().join("pypi");
+    if !place.join("createos").exists() {
+        let install =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"];
+        run(Command::new("python3").args(install).arg(&place).arg("createos-sandbox==0.1.3"));
+    }
+    let script = workspace().join("tests/clients/published_client.py");
+    check(
+        || {
+            let mut python = Command::new("python3");
+            python.env("PYTHONPATH", &place);
+            python
+        },
+        &script,
+    );
+}
+
+/// Runs the script against two servers: one that takes everything, one that takes little.
+fn check(interpreter: impl Fn() -> Command, script: &PathBuf) {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&data.path().join("a"), small_base(), &SETTINGS);
+    let slow = Server::start(&data.path().join("b"), small_base(), &SLOW);
+    let output = run(interpreter()
+        .arg(script)
+        .env("SERVER", &server.url)
+        .env("KEY", server.key.as_ref().unwrap())
+        .env("SLOW_SERVER", &slow.url)
+        .env("SLOW_KEY", slow.key.as_ref().unwrap()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.ends_with("all is as the client expects\n"), "{said}");
+    server.stop();
+    slow.stop();
+}

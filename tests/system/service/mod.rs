@@ -1,0 +1,6 @@
+//! `drydock serve` as a process: real clients, real builds, real kills.
+
+mod clients;
+mod end_to_end;
+mod kills;
+mod server;
