@@ -31,17 +31,19 @@ impl Scratch {
         fs::create_dir_all(root).map_err(context)?;
         let root = root.canonicalize().map_err(context)?;
         overlay::check_path(&root)?;
-        sweep(&root, sandbox)?;
-        loop {
+        let (scratch, dead) = {
+            let _gate = gate(&root).map_err(context)?;
+            let dead = dead(&root).map_err(context)?;
             let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&root).map_err(context)?.keep();
-            // Between the two lines above and below another build may take this for a dead one and remove it.
-            match lock(&dir.join("lock"), true) {
-                Ok(Some(lock)) if dir.exists() => return Ok(Self { dir, _lock: lock }),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(context(error)),
-            }
+            let lock = lock(&dir.join(LOCK)).map_err(context)?.expect("nobody looks at it before the gate is open");
+            (Self { dir, _lock: lock }, dead)
+        };
+        for (dir, _held) in dead {
+            tracing::info!(path = %dir.display(), "removing what a dead build left");
+            sandbox.sweep(&dir)?;
+            remove(&dir)?;
         }
+        Ok(scratch)
     }
 
     /// Where it is.
@@ -79,9 +81,19 @@ impl Drop for Scratch {
     }
 }
 
+/// The name of the lock file in each directory, and of the gate beside them.
+const LOCK: &str = "lock";
+
+/// Held while directories appear, are taken for dead, or disappear: in between, one without a lock is neither.
+fn gate(root: &Path) -> io::Result<File> {
+    let file = open(&root.join(LOCK))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
 /// Opens and locks a file; `None` when somebody else holds it.
-fn lock(path: &Path, create: bool) -> io::Result<Option<File>> {
-    let file = File::options().read(true).write(true).create(create).truncate(false).open(path)?;
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -89,31 +101,91 @@ fn lock(path: &Path, create: bool) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes the directories of builds that are no more: those whose lock is free.
-fn sweep(root: &Path, sandbox: &dyn Sandbox) -> Result<(), Error> {
-    let context = |source| Error::Scratch { path: root.to_owned(), source };
-    for entry in fs::read_dir(root).map_err(context)? {
-        let dir = entry.map_err(context)?.path();
-        if !dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)) {
-            continue;
-        }
-        // A directory without a lock file is one that is just being made, or that died in that instant.
-        let Ok(Some(_held)) = lock(&dir.join("lock"), true) else { continue };
-        tracing::info!(path = %dir.display(), "removing what a dead build left");
-        sandbox.sweep(&dir)?;
-        remove(&dir)?;
-    }
-    Ok(())
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// Ends the mounts below `dir`, then removes it. Nothing is removed while something is still mounted there: what is
-/// mounted may be somebody else's.
-fn remove(dir: &Path) -> Result<(), Error> {
-    overlay::unmount_below(dir)?;
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Scratch { path: dir.to_owned(), source: error })
+/// The directories of builds that are no more, with their locks. The gate must be held.
+fn dead(root: &Path) -> io::Result<Vec<(PathBuf, File)>> {
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let dir = entry?.path();
+        if dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+            && let Some(held) = lock(&dir.join(LOCK))?
+        {
+            dead.push((dir, held));
         }
-        _ => Ok(()),
+    }
+    Ok(dead)
+}
+
+/// Ends the mounts below `dir`, then removes it; its lock must be held. Nothing is removed while something is still mounted
+/// there: what is mounted may be somebody else's.
+fn remove(dir: &Path) -> Result<(), Error> {
+    let context = |source| Error::Scratch { path: dir.to_owned(), source };
+    overlay::unmount_below(dir)?;
+    for entry in fs::read_dir(dir).map_err(context)? {
+        let entry = entry.map_err(context)?;
+        if entry.file_name() == LOCK {
+            // It goes last: as long as it is there and locked, the directory is somebody's.
+            continue;
+        }
+        let is_directory = entry.file_type().map_err(context)?.is_dir();
+        let removed = if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        removed.map_err(context)?;
+    }
+    let _gate = gate(dir.parent().unwrap_or(dir)).map_err(context)?;
+    fs::remove_dir_all(dir).map_err(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::Cancel;
+    use crate::sandbox::{Job, Outcome};
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Sandbox for Nothing {
+        fn run(&self, _: &str, _: &Job, _: &Scratch, _: &Cancel, _: &mut dyn FnMut(&[u8])) -> Result<Outcome, Error> {
+            unreachable!("nothing runs here")
+        }
+
+        fn sweep(&self, _: &Path) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn builds_that_come_and_go_do_not_take_each_other_for_dead() {
+        let root = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let scratch = Scratch::create(root.path(), &Nothing).unwrap();
+                        let mine = scratch.subdirectory("mine").unwrap();
+                        std::thread::yield_now();
+                        assert!(mine.exists());
+                        scratch.remove().unwrap();
+                    }
+                });
+            }
+        });
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [LOCK]);
+    }
+
+    #[test]
+    fn what_a_dead_build_left_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("build-dead/upper")).unwrap();
+        fs::create_dir(root.path().join("other")).unwrap();
+        let alive = Scratch::create(root.path(), &Nothing).unwrap();
+        let next = Scratch::create(root.path(), &Nothing).unwrap();
+        assert!(alive.path().exists() && next.path().exists());
+        assert!(!root.path().join("build-dead").exists());
+        assert!(root.path().join("other").exists(), "not ours");
     }
 }
