@@ -36,10 +36,7 @@ impl Parameters {
             Ok(number) if digits && range.contains(&number) => Ok(Some(number)),
             _ => {
                 let (from, to) = (range.start(), range.end());
-                let message = match to {
-                    &u64::MAX => format!("`{name}` is a whole number from {from}"),
-                    to => format!("`{name}` is a whole number from {from} to {to}"),
-                };
+                let message = format!("`{name}` is a whole number from {from} to {to}");
                 Err(ApiError::bad("invalid_parameter", message).field("field", name))
             }
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use drydock_tests::{cache, privileged, run, workspace};
+use drydock_tests::{base_image, cache, privileged, run, workspace};
 
 use super::server::{Server, small_base};
 
@@ -54,6 +54,53 @@ fn the_client_of_pypi() {
         },
         &script,
     );
+}
+
+#[test]
+fn the_page_in_a_browser() {
+    if !privileged(&["node", "npm", "chromium", "mmdebstrap", "runc"]) {
+        return;
+    }
+    let place = cache().join("npm-browser");
+    if !place.join("node_modules/puppeteer-core").exists() {
+        let install = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        run(Command::new("npm").args(install).arg(&place).arg("puppeteer-core@24.43.1"));
+    }
+    let script = place.join("page.mjs");
+    std::fs::copy(workspace().join("tests/clients/page.mjs"), &script).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), base_image(), &[]);
+    let mut browser = Command::new("node");
+    let output = run(browser.arg(&script).env("SERVER", &server.url).env("KEY", server.key.as_ref().unwrap()));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "all is as a person expects\n");
+    server.stop();
+}
+
+/// Schemathesis sends what the document allows and what it forbids. One check is left out: that everything which the document
+/// allows is accepted, since no schema says what a Dockerfile is.
+#[test]
+fn schemathesis_finds_nothing() {
+    if !privileged(&["python3"]) {
+        return;
+    }
+    let place = cache().join("schemathesis");
+    if !place.join("schemathesis").exists() {
+        let install =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"];
+        run(Command::new("python3").args(install).arg(&place).arg("schemathesis==4.32.5"));
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), small_base(), &SETTINGS);
+    let mut check = Command::new("python3");
+    check.args(["-m", "schemathesis.cli", "run", &format!("{}/openapi.json", server.url), "--seed", "1", "--no-color"]);
+    check.args(["--max-examples", "40", "--exclude-checks", "positive_data_acceptance", "--header"]);
+    check
+        .arg(format!("X-Api-Key: {}", server.key.as_ref().unwrap()))
+        .env("PYTHONPATH", &place)
+        .current_dir(data.path());
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    server.stop();
 }
 
 /// Runs the script against two servers: one that takes everything, one that takes little.

@@ -19,6 +19,9 @@ use crate::wire::{
 const LIMIT_DEFAULT: u64 = 50;
 const LIMIT_MAX: u64 = 500;
 
+/// The largest number that every client can count to: 2^53 - 1.
+const NUMBER_MAX: u64 = 9_007_199_254_740_991;
+
 /// The longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -38,7 +41,7 @@ fn selector(text: &str) -> Result<Selector, ApiError> {
     security(("api_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "Max items to return", minimum = 1, maximum = 500),
-        ("offset" = Option<u64>, Query, description = "Pagination offset", minimum = 0),
+        ("offset" = Option<u64>, Query, description = "Pagination offset", minimum = 0, maximum = 9007199254740991i64),
     ),
     responses(
         (status = 200, body = Success<TemplateList>),
@@ -54,7 +57,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Success<TemplateList>>, ApiError> {
     let limit = parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let limit = u32::try_from(limit).expect("at most 500");
-    let offset = parameters.number("offset", 0..=u64::MAX)?.unwrap_or(0);
+    let offset = parameters.number("offset", 0..=NUMBER_MAX)?.unwrap_or(0);
     let page = app.call(move |templates| templates.list(&owner, limit, offset)).await?;
     let view = |template| serde_json::to_value(TemplateView::of(template, None)).expect("a view has string keys");
     let templates: Vec<_> = page.templates.into_iter().map(view).collect();
@@ -165,6 +168,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// What can be added to a template.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes the parameter")]
+pub(crate) enum Include {
+    Dockerfile,
+}
+
 /// Details of one template. A name gives the latest ready one.
 #[utoipa::path(
     get,
@@ -173,7 +184,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     security(("api_key" = [])),
     params(
         ("id" = String, Path, description = "`tpl_<ulid>`, a name, or `name@N`"),
-        ("include" = Option<String>, Query, description = "`dockerfile` adds the original source"),
+        ("include" = inline(Option<Include>), Query, description = "`dockerfile` adds the original source"),
     ),
     responses(
         (status = 200, body = Success<TemplateView>),
@@ -190,7 +201,7 @@ pub(crate) async fn show(
     parameters: Parameters,
 ) -> Result<Json<Success<TemplateView>>, ApiError> {
     let include = match parameters.text("include") {
-        None | Some("") => false,
+        None => false,
         Some("dockerfile") => true,
         Some(_) => {
             let error = ApiError::bad("invalid_parameter", "`include` may be `dockerfile`, and nothing else");
@@ -239,8 +250,8 @@ pub(crate) async fn destroy(
     params(
         ("id" = String, Path, description = "`tpl_<ulid>`, a name, or `name@N`"),
         ("follow" = Option<bool>, Query, description = "`false` answers what there is so far"),
-        ("since" = Option<u64>, Query, description = "Begin with the line of this `seq`", minimum = 0),
-        ("attempt" = Option<u32>, Query, description = "Only this attempt", minimum = 1),
+        ("since" = Option<u64>, Query, description = "Begin with the line of this `seq`", minimum = 0, maximum = 9007199254740991i64),
+        ("attempt" = Option<u32>, Query, description = "Only this attempt", minimum = 1, maximum = 4294967295i64),
     ),
     responses(
         (status = 200, content_type = "application/x-ndjson", body = String),
@@ -257,7 +268,7 @@ pub(crate) async fn logs(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let follow = parameters.flag("follow")?.unwrap_or(true);
-    let since = parameters.number("since", 0..=u64::MAX)?.unwrap_or(0);
+    let since = parameters.number("since", 0..=NUMBER_MAX)?.unwrap_or(0);
     let attempt = parameters.number("attempt", 1..=u64::from(u32::MAX))?;
     let attempt = attempt.map(|attempt| u32::try_from(attempt).expect("in range"));
     let selector = selector(&id)?;
