@@ -115,16 +115,20 @@ impl Failure {
     #[must_use]
     pub fn of(error: &Error) -> Self {
         match error {
-            Error::Refused { .. } => Self::new(FailureCode::DockerfileRefused, text(error)),
-            Error::Cancelled => Self::new(FailureCode::Cancelled, text(error)),
-            Error::UnknownBase { .. } | Error::BaseConfig { .. } => Self::new(FailureCode::BaseNotFound, text(error)),
-            Error::Layers(source) => of_layers(source, text(error)),
+            Error::Refused { .. } => Self::new(FailureCode::DockerfileRefused, explain(error)),
+            Error::Cancelled => Self::new(FailureCode::Cancelled, explain(error)),
+            Error::UnknownBase { .. } | Error::BaseConfig { .. } => {
+                Self::new(FailureCode::BaseNotFound, explain(error))
+            }
+            Error::Layers(source) => of_layers(source, explain(error)),
             Error::Build(source) => of_step(source),
             Error::Write(ext4writer::Error::NoSpace { .. } | ext4writer::Error::NotEnoughInodes { .. }) => {
-                Self::new(FailureCode::ImageTooSmall, text(error))
+                Self::new(FailureCode::ImageTooSmall, explain(error))
                     .hint("ask for a larger disk, or remove files in a RUN")
             }
-            Error::Write(_) | Error::Read { .. } | Error::Verify(_) => Self::new(FailureCode::HostFault, text(error)),
+            Error::Write(_) | Error::Read { .. } | Error::Verify(_) => {
+                Self::new(FailureCode::HostFault, explain(error))
+            }
         }
     }
 }
@@ -181,15 +185,16 @@ fn of_step(error: &buildengine::Error) -> Failure {
         Engine::Unrepresentable { .. } => Failure::new(FailureCode::InstructionFailed, error.to_string()),
         Engine::Cancelled => Failure::new(FailureCode::Cancelled, error.to_string()),
         Engine::NoRuntime { .. } | Engine::Runtime { .. } | Engine::Start { .. } => {
-            Failure::new(FailureCode::RuntimeUnavailable, text(error))
+            Failure::new(FailureCode::RuntimeUnavailable, explain(error))
         }
-        Engine::Layers(source) => of_layers(source, text(error)),
-        _ => Failure::new(FailureCode::HostFault, text(error)),
+        Engine::Layers(source) => of_layers(source, explain(error)),
+        _ => Failure::new(FailureCode::HostFault, explain(error)),
     }
 }
 
-/// The error and its causes in one line.
-fn text(error: &dyn std::error::Error) -> String {
+/// An error and its causes in one line.
+#[must_use]
+pub fn explain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -22,8 +22,10 @@ mod log;
 mod preview;
 mod request;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use buildengine::sandbox::OciRuntime;
 use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
@@ -33,7 +35,7 @@ pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
 pub use ext4writer::{ImageSize, Report};
-pub use failure::{Failure, FailureCode};
+pub use failure::{Failure, FailureCode, explain};
 pub use image::{tree, verify_image, write_image};
 pub use log::Log;
 pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
@@ -96,6 +98,20 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
         phases.end("layout");
     }
     Ok(Built { id, config, image: report, digest, phases: phases.done, warnings: analysis.diagnostics })
+}
+
+/// Tries whether RUN steps can run on this host: runs `true` in the OCI runtime at `runtime`, or in the first that works.
+/// `state` is that of the builds to come.
+///
+/// # Errors
+/// Nothing runs here; what was tried and what to do is in the error.
+pub fn check_runtime(runtime: Option<&Path>, state: &Path) -> Result<(), Error> {
+    let scratch = state.join("scratch");
+    match runtime {
+        Some(path) => OciRuntime::at(path, &scratch).map(drop)?,
+        None => OciRuntime::find(&scratch).map(drop)?,
+    }
+    Ok(())
 }
 
 /// The time of each phase.

@@ -34,6 +34,8 @@ pub struct Config {
     pub requests_burst: u32,
     /// Size of an image.
     pub disk_size_bytes: u64,
+    /// Room beside the content of an image whose request names no size.
+    pub disk_headroom_bytes: Option<u64>,
     /// The smallest size that may be asked for.
     pub disk_size_bytes_min: u64,
     /// The largest size that may be asked for.
@@ -80,6 +82,7 @@ impl Default for Config {
             requests_per_second: 100,
             requests_burst: 200,
             disk_size_bytes: service.disk_size_bytes,
+            disk_headroom_bytes: service.disk_headroom_bytes,
             disk_size_bytes_min: service.disk_size_bytes_min,
             disk_size_bytes_max: service.disk_size_bytes_max,
             owner_quota_bytes: service.owner_quota_bytes,
@@ -99,7 +102,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 23] = [
+const KEYS: [(&str, &str, &str); 24] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -118,6 +121,11 @@ const KEYS: [(&str, &str, &str); 23] = [
     ("requests_per_second", "Requests that one owner may send a second, in the long run.", ""),
     ("requests_burst", "Requests that one owner may send at once.", ""),
     ("disk_size_bytes", "The size of an image where the request names none.", ""),
+    (
+        "disk_headroom_bytes",
+        "Where it is set, an image whose request names no size has its content and this much room.",
+        "268435456",
+    ),
     ("disk_size_bytes_min", "The smallest size that a request may name.", ""),
     ("disk_size_bytes_max", "The largest size that a request may name.", ""),
     ("owner_quota_bytes", "What all images of one owner may come to, at their full size.", ""),
@@ -226,6 +234,7 @@ impl Config {
             builders: self.builders,
             active_per_owner: self.active_per_owner,
             disk_size_bytes: self.disk_size_bytes,
+            disk_headroom_bytes: self.disk_headroom_bytes,
             disk_size_bytes_min: self.disk_size_bytes_min,
             disk_size_bytes_max: self.disk_size_bytes_max,
             owner_quota_bytes: self.owner_quota_bytes,
@@ -281,6 +290,7 @@ mod tests {
             cache: Some("c".into()),
             runtime: Some("r".into()),
             step_memory_bytes: Some(1),
+            disk_headroom_bytes: Some(1),
             ..Config::default()
         };
         let table = toml::Table::try_from(full).unwrap();

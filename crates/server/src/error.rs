@@ -153,17 +153,11 @@ impl From<Error> for ApiError {
                     .retry_after(10)
             }
             error => {
-                tracing::error!(error = %chain(&error), "a request failed");
+                tracing::error!(error = %drydock::explain(&error), "a request failed");
                 Self::new(S::INTERNAL_SERVER_ERROR, "internal", "the service failed; try again, or tell its operator")
             }
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The body is made where the id of the request is known: in `envelope`.

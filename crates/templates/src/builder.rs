@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Preview, Request};
 
@@ -10,8 +12,8 @@ use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Prev
 pub struct Order<'a> {
     /// The Dockerfile.
     pub dockerfile: &'a str,
-    /// Exact size of the image, in bytes.
-    pub size_bytes: u64,
+    /// Size of the image.
+    pub size: ImageSize,
     /// Whether every step runs, and no finished image is used.
     pub no_cache: bool,
 }
@@ -41,16 +43,16 @@ pub enum BuildError {
 impl BuildError {
     /// The card.
     #[must_use]
-    pub fn card(self) -> Failure {
+    pub fn card(self) -> Box<Failure> {
         match self {
-            Self::Failed(card) => *card,
+            Self::Failed(card) => card,
             Self::Refused(answer) => {
                 let first = answer.diagnostics.iter().find(|one| one.severity == drydock::Severity::Error);
                 let message = first.map_or("the Dockerfile was refused".to_owned(), |one| one.message.clone());
                 let mut card = Failure::new(drydock::FailureCode::DockerfileRefused, message);
                 card.line = first.map(|one| one.place.line);
                 card.hint = first.and_then(|one| one.help.clone());
-                card
+                Box::new(card)
             }
         }
     }
@@ -78,7 +80,19 @@ pub trait Builder: Send + Sync + Debug {
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Made, BuildError>;
+
+    /// Whether it can build on this host; asked often, so the answer may be some time old.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    fn ready(&self) -> Result<(), String>;
 }
+
+/// How long an answer of [`DrydockBuilder::ready`] is given again.
+const READY_FOR: Duration = Duration::from_secs(60);
+
+/// Whether builds can run, and when that was found.
+type Found = Option<(Instant, Result<(), String>)>;
 
 /// Builds with [`drydock::build`].
 #[derive(Clone, Debug)]
@@ -95,6 +109,8 @@ pub struct DrydockBuilder {
     pub registry: drydock::RegistryOptions,
     /// Threads of one build; one for each core if none is given.
     pub threads: Option<usize>,
+    /// What [`Builder::ready`] found last; shared by clones.
+    found: Arc<Mutex<Found>>,
 }
 
 impl DrydockBuilder {
@@ -108,12 +124,13 @@ impl DrydockBuilder {
             step_limits: drydock::StepLimits::default(),
             registry: drydock::RegistryOptions::default(),
             threads: None,
+            found: Arc::default(),
         }
     }
 
     fn request<'a>(&'a self, order: &Order<'a>, output: &'a Path) -> Request<'a> {
         let mut request = Request::new(order.dockerfile.as_bytes(), &self.bases, output);
-        request.size = ImageSize::Exact(order.size_bytes);
+        request.size = order.size;
         request.state = &self.state;
         request.runtime = self.runtime.as_deref();
         request.step_limits = self.step_limits.clone();
@@ -163,5 +180,18 @@ impl Builder for DrydockBuilder {
         let built = drydock::build(&self.request(order, output), cancel, on_event);
         let built = built.map_err(|error| Self::error(order, &error))?;
         Ok(Made { digest: built.digest, size_bytes: built.image.image_bytes, id: built.id, config: built.config })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*found {
+            Some((at, ready)) if at.elapsed() < READY_FOR => ready.clone(),
+            _ => {
+                let ready = drydock::check_runtime(self.runtime.as_deref(), &self.state);
+                let ready = ready.map_err(|error| Failure::of(&error).message);
+                *found = Some((Instant::now(), ready.clone()));
+                ready
+            }
+        }
     }
 }

@@ -14,6 +14,9 @@ pub struct Config {
     pub active_per_owner: u32,
     /// Size of an image that asks for none, in bytes. Default: 512 MiB.
     pub disk_size_bytes: u64,
+    /// Where it is given, an image that asks for no size has its content and this many bytes more, and the size above is
+    /// what it is counted as until it is built. Default: none.
+    pub disk_headroom_bytes: Option<u64>,
     /// The smallest size that may be asked for. Default: 16 MiB.
     pub disk_size_bytes_min: u64,
     /// The largest size that may be asked for. Default: 16 GiB.
@@ -43,6 +46,7 @@ impl Config {
             builders: 2,
             active_per_owner: 2,
             disk_size_bytes: 512 << 20,
+            disk_headroom_bytes: None,
             disk_size_bytes_min: 16 << 20,
             disk_size_bytes_max: 16 << 30,
             owner_quota_bytes: 256 << 30,

@@ -89,6 +89,9 @@ pub enum Error {
     /// The base image can't be opened.
     #[error("{0}")]
     Preview(String),
+    /// The service can't build now.
+    #[error("{0}")]
+    NotReady(String),
     /// The store.
     #[error("the database")]
     Store(#[from] StoreError),

@@ -174,8 +174,8 @@ fn mend(dir: &Path, attempt: u32) -> io::Result<u64> {
             file.set_len(start + u64::try_from(whole).expect("usize fits in u64"))?;
             file.sync_data()?;
         }
-        let lines = tail[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        if let Some(Ok(last)) = lines.last().map(serde_json::from_slice::<Position>) {
+        let mut lines = tail[..whole].rsplit(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        if let Some(Ok(last)) = lines.next().map(serde_json::from_slice::<Position>) {
             return Ok(last.seq + 1);
         }
     }

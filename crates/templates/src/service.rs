@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use drydock::{Checked, Failure, FailureCode, Preview};
+use drydock::{Checked, Failure, FailureCode, ImageSize, Preview, explain};
 use sha2::{Digest, Sha256};
 
 use crate::artifact::Images;
@@ -173,6 +173,15 @@ impl Inner {
         }
     }
 
+    /// The size of the image of a template that asked for this one.
+    pub(crate) fn image_size(&self, asked: Option<u64>) -> ImageSize {
+        match (asked, self.config.disk_headroom_bytes) {
+            (Some(asked), _) => ImageSize::Exact(asked),
+            (None, Some(headroom_bytes)) => ImageSize::Auto { headroom_bytes },
+            (None, None) => ImageSize::Exact(self.config.disk_size_bytes),
+        }
+    }
+
     /// Removes images that no template has any more.
     fn collect(&self) -> Result<(), Error> {
         let _images = self.images_lock.lock().expect("no panic while it is held");
@@ -305,8 +314,9 @@ impl Templates {
     /// # Errors
     /// What is wrong with it, or that the base can't be opened.
     pub fn preview(&self, submission: &Submission) -> Result<Preview, Error> {
-        let (_, size_bytes, _) = self.checked(submission)?;
-        let order = Order { dockerfile: &submission.dockerfile, size_bytes, no_cache: submission.no_cache };
+        self.checked(submission)?;
+        let size = self.inner.image_size(submission.disk_size_bytes);
+        let order = Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache };
         self.inner.builder.preview(&order, &drydock::Cancel::default()).map_err(|error| match error {
             BuildError::Refused(answer) => Error::Refused { answer },
             BuildError::Failed(card) => Error::Preview(card.message),
@@ -317,7 +327,8 @@ impl Templates {
         let given = || submission.name.chars().take(63).collect();
         let name = submission.name.parse().map_err(|why: Invalid| Error::Name { given: given(), why })?;
         let size_bytes = self.inner.size_bytes(submission.disk_size_bytes)?;
-        let order = Order { dockerfile: &submission.dockerfile, size_bytes, no_cache: submission.no_cache };
+        let size = self.inner.image_size(submission.disk_size_bytes);
+        let order = Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache };
         let checked = self.inner.builder.check(&order);
         if !checked.answer.accepted {
             return Err(Error::Refused { answer: Box::new(checked.answer) });
@@ -457,14 +468,21 @@ impl Templates {
         Ok(self.inner.store.keys()?)
     }
 
-    /// Whether the service can work: its store answers, and its disk takes files.
+    /// Whether the service can work: its store answers, its disk takes files and has room for an image, its builder builds.
     ///
     /// # Errors
     /// What does not work.
     pub fn check_health(&self) -> Result<(), Error> {
+        let config = &self.inner.config;
         self.inner.store.counts()?;
-        let probe = self.inner.config.data.join("probe");
-        fs::write(&probe, "ok").map_err(Error::file(&probe))
+        let probe = config.data.join("probe");
+        fs::write(&probe, "ok").map_err(Error::file(&probe))?;
+        let disk = rustix::fs::statvfs(&config.data).map_err(|errno| Error::file(&config.data)(errno.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < config.disk_size_bytes {
+            return Err(Error::NotReady(format!("the disk has {free} bytes left, less than one image takes")));
+        }
+        if config.builders > 0 { self.inner.builder.ready().map_err(Error::NotReady) } else { Ok(()) }
     }
 
     /// How many templates and images there are.
@@ -501,12 +519,6 @@ pub fn create_key(store: &dyn Store, owner: &Owner, now: Time) -> Result<ApiKey,
     Ok(key)
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 fn collect_forever(inner: &Inner) {
     let pause = inner.config.grace.div_f32(2.0).clamp(Duration::from_millis(100), COLLECT_EVERY);
     let mut last = Instant::now();
@@ -514,7 +526,7 @@ fn collect_forever(inner: &Inner) {
         if last.elapsed() >= pause {
             last = Instant::now();
             if let Err(error) = inner.collect() {
-                tracing::error!(error = %chain(&error), "images can't be collected");
+                tracing::error!(error = %explain(&error), "images can't be collected");
             }
         }
         std::thread::sleep(Duration::from_millis(100).min(pause));

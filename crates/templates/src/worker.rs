@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use drydock::{Cancel, Event, Failure, FailureCode, Log};
+use drydock::{Cancel, Event, Failure, FailureCode, Log, explain};
 
 use crate::artifact::remove_file;
 use crate::builder::{BuildError, Made, Order};
@@ -66,7 +66,7 @@ pub(crate) fn work(inner: &Inner) {
             Ok(Some(claim)) => run(inner, &claim),
             Ok(None) => inner.hub.wait_for_work(seen, POLL),
             Err(error) => {
-                tracing::error!(error = %crate::service::chain(&error), "can't look for work");
+                tracing::error!(error = %explain(&error), "can't look for work");
                 inner.hub.wait_for_work(seen, POLL);
             }
         }
@@ -83,7 +83,7 @@ fn run(inner: &Inner, claim: &Claim) {
     let begun = Instant::now();
     if let Err(error) = span.in_scope(|| attempt(inner, claim, &running)) {
         // The lease runs out, and the build begins again.
-        tracing::error!(%id, error = %crate::service::chain(&error), "the attempt could not be ended");
+        tracing::error!(%id, error = %explain(&error), "the attempt could not be ended");
     }
     inner.stats.lock().expect("no panic while it is held").seconds += begun.elapsed().as_secs_f64();
     inner.running.lock().expect("no panic while it is held").remove(id);
@@ -96,7 +96,7 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
     let result = if claim.interruptions > inner.config.interruptions_max {
         let often = claim.interruptions;
         let message = format!("the host of the build went away {often} times; it is not tried again");
-        Err(Failure::new(FailureCode::Interrupted, message))
+        Err(Box::new(Failure::new(FailureCode::Interrupted, message)))
     } else {
         let (stop, stopped) = channel();
         std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
             Ok(())
         }
         (Ok(made), _) => ready(inner, claim, made, &mut log),
-        (Err(card), why) => failed(inner, claim, card_of(inner, card, why), &mut log),
+        (Err(card), why) => failed(inner, claim, card_of(inner, *card, why), &mut log),
     }
 }
 
@@ -133,16 +133,18 @@ enum Product {
 }
 
 /// The build itself; a panic in it is the host's fault and ends nothing else.
-fn guarded(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Failure> {
+fn guarded(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Box<Failure>> {
     catch_unwind(AssertUnwindSafe(|| build(inner, claim, running, log))).unwrap_or_else(|_| {
         tracing::error!(id = %claim.template.id, "the builder panicked");
-        Err(Failure::new(FailureCode::HostFault, "the builder failed in a way that it should not; this is a bug"))
+        let message = "the builder failed in a way that it should not; this is a bug";
+        Err(Box::new(Failure::new(FailureCode::HostFault, message)))
     })
 }
 
-fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Failure> {
+fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Box<Failure>> {
     let template = &claim.template;
-    let order = Order { dockerfile: &claim.dockerfile, size_bytes: claim.size_bytes, no_cache: claim.no_cache };
+    let size = inner.image_size(template.disk_size_bytes);
+    let order = Order { dockerfile: &claim.dockerfile, size, no_cache: claim.no_cache };
     let preview = inner.builder.preview(&order, &running.cancel).map_err(BuildError::card)?;
     if !claim.no_cache
         && let Ok(Some(found)) = inner.store.finished(&template.owner, &preview.fingerprint)
@@ -156,13 +158,14 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
         let now = inner.clock.now();
         let mut grew = false;
         let mut log = log.lock().expect("no panic while it is held");
-        if let Event::StepStarted { number, .. } = event {
+        if let Event::StepStarted { number, total, line, .. } = event {
+            tracing::info!(step = number, total, line, "a step begins");
             log.step(number);
         }
         text.event(&event, &mut |bytes| match log.output(bytes, now) {
             Ok(wrote) => grew |= wrote,
             Err(error) => {
-                tracing::error!(error = %crate::service::chain(&error), "the log can't be written");
+                tracing::error!(error = %explain(&error), "the log can't be written");
                 running.stop(Why::NoLog);
             }
         });
@@ -198,7 +201,7 @@ fn look_after(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWr
             Ok(Beat::Held) => {}
             Ok(Beat::Cancelled) => running.stop(Why::Cancelled),
             Ok(Beat::Lost) => running.stop(Why::Lost),
-            Err(error) => tracing::warn!(error = %crate::service::chain(&error), "the lease can't be made longer"),
+            Err(error) => tracing::warn!(error = %explain(&error), "the lease can't be made longer"),
         }
     }
 }
@@ -282,7 +285,7 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
         match inner.store.finish(id, attempt, outcome, inner.clock.now()) {
             Ok(held) => break held,
             Err(error) if tries == FINISH_TRIES => return Err(error.into()),
-            Err(error) => tracing::warn!(%id, error = %crate::service::chain(&error), "the state can't be written yet"),
+            Err(error) => tracing::warn!(%id, error = %explain(&error), "the state can't be written yet"),
         }
         std::thread::sleep(TICK * tries);
         tries += 1;

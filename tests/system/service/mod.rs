@@ -4,3 +4,4 @@ mod clients;
 mod end_to_end;
 mod kills;
 mod server;
+mod transcripts;

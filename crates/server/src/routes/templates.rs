@@ -124,7 +124,7 @@ pub(crate) async fn create(
 #[serde(untagged)]
 #[expect(dead_code, reason = "it describes the answer; the answers themselves are the types in it")]
 pub(crate) enum Created {
-    Template(Success<TemplateView>),
+    Template(Box<Success<TemplateView>>),
     Plan(Success<PlanView>),
 }
 

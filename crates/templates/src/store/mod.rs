@@ -100,8 +100,6 @@ pub struct Claim {
     pub template: Template,
     /// What is to be built.
     pub dockerfile: String,
-    /// The size of the image.
-    pub size_bytes: u64,
     /// Whether every step runs.
     pub no_cache: bool,
     /// How often a worker of it went away.

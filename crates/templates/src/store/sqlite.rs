@@ -319,15 +319,14 @@ impl Store for Sqlite {
                 named_params! { ":holder": holder, ":lease_until": lease_until.0, ":id": id.as_str() },
             )?;
             let template = by_id(transaction, &id)?.expect("updated above");
-            let query = "SELECT dockerfile, size_bytes, no_cache, interruptions FROM templates WHERE id = ?1";
+            let query = "SELECT dockerfile, no_cache, interruptions FROM templates WHERE id = ?1";
             let mut statement = transaction.prepare_cached(query)?;
             let claim = statement.query_row([id.as_str()], |row| {
                 Ok(Claim {
                     template,
                     dockerfile: row.get(0)?,
-                    size_bytes: unsigned(row.get(1)?),
-                    no_cache: row.get(2)?,
-                    interruptions: small(row.get(3)?),
+                    no_cache: row.get(1)?,
+                    interruptions: small(row.get(2)?),
                 })
             })?;
             Ok(Some(claim))

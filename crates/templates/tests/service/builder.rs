@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use drydock::{Base, Cancel, Checked, Event, Failure, FailureCode, Preview, Request};
+use drydock::{Base, Cancel, Checked, Event, Failure, FailureCode, ImageSize, Preview, Request};
 use sha2::{Digest, Sha256};
 use templates::{BuildError, Builder, Config, Made, Order, Owner, Selector, Status, Submission, Template, Templates};
 
@@ -27,6 +27,10 @@ fn digest(text: &str) -> String {
 }
 
 impl Builder for Scripted {
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn check(&self, order: &Order<'_>) -> Checked {
         drydock::check(&Request::new(order.dockerfile.as_bytes(), &bases(), Path::new("")))
     }
@@ -36,7 +40,7 @@ impl Builder for Scripted {
         if !checked.answer.accepted {
             return Err(BuildError::Refused(Box::new(checked.answer)));
         }
-        let fingerprint = digest(&format!("{} {}", order.size_bytes, order.dockerfile));
+        let fingerprint = digest(&format!("{:?} {}", order.size, order.dockerfile));
         let base_id = digest("base");
         Ok(Preview { base: checked.base.unwrap(), base_id, steps: vec![], fingerprint, answer: checked.answer })
     }
@@ -74,8 +78,12 @@ impl Builder for Scripted {
         }
         let content = format!("image of {}", order.dockerfile);
         fs::write(output, &content).unwrap();
+        let size_bytes = match order.size {
+            ImageSize::Exact(bytes) => bytes,
+            ImageSize::Auto { headroom_bytes } => 1 + headroom_bytes,
+        };
         let config = serde_json::json!({ "config": { "Env": ["A=1"] } });
-        Ok(Made { digest: digest(&content), size_bytes: order.size_bytes, id: digest(order.dockerfile), config })
+        Ok(Made { digest: digest(&content), size_bytes, id: digest(order.dockerfile), config })
     }
 }
 

@@ -241,3 +241,17 @@ fn a_name_switches_at_once_under_readers() {
     });
     assert!(std::fs::read_dir(dir.path().join("data/logs")).unwrap().count() == 20);
 }
+
+#[test]
+fn sizes_are_fixed_or_follow_the_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.disk_headroom_bytes = Some(1_000);
+    let templates = Templates::open(config, Scripted::default()).unwrap();
+    templates.start();
+    assert_eq!(ready(&templates, "env", "say 1").ext4_size_bytes, 1_001);
+    let exact = Submission { disk_size_bytes: Some(64 << 20), ..submission("env", "say 1") };
+    let exact = ended(&templates, templates.submit(&alice(), exact).unwrap().template());
+    assert_eq!(exact.ext4_size_bytes, 64 << 20);
+    assert!(templates.check_health().is_ok());
+}
