@@ -222,7 +222,7 @@ impl LogReader {
     fn read_attempt(&mut self) -> io::Result<Vec<u8>> {
         if self.file.is_none() {
             match File::open(file_of(&self.dir, self.attempt)) {
-                Ok(file) => self.file = Some(BufReader::with_capacity(READ_BYTES, file)),
+                Ok(file) => self.file = Some(BufReader::with_capacity(PIECE_BYTES, file)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             }

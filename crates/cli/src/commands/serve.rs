@@ -17,6 +17,9 @@ use crate::signals::Signals;
 /// Whose the first key is.
 const FIRST_OWNER: &str = "default";
 
+/// Threads that ask the store and read logs: what they do takes microseconds, and each keeps memory of its own.
+const BLOCKING_THREADS: usize = 32;
+
 /// The configuration that is used without a name, if it is there.
 const FILE: &str = "drydock.toml";
 
@@ -46,7 +49,8 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     Signals::end_on_second()?;
     let templates = Templates::open(config.service(), config.builder(bases))
         .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(async {
         let listeners = server::Listeners::bind(config.listen, config.metrics_listen).await;
         let listeners = listeners.with_context(|| format!("can't listen on {}", config.listen))?;
