@@ -123,14 +123,14 @@ impl Client {
     ) -> anyhow::Result<Option<LogEvent>> {
         let mut fruitless = 0;
         loop {
-            let path = format!("/v1/templates/{id}/logs?since={since}{query}");
+            let (path, before) = (format!("/v1/templates/{id}/logs?since={since}{query}"), since);
             match self.read_log(&path, &mut since, on_line) {
                 Ok(Some(frame)) if frame.r#final == Some(true) => return Ok(Some(frame)),
                 Ok(None) if query.contains("follow=false") => return Ok(None),
                 Err(Cut::Stop(error)) => return Err(error),
                 Err(Cut::Connection(error)) if fruitless == TRIES => return Err(error),
                 Ok(_) | Err(Cut::Connection(_)) => {
-                    fruitless += 1;
+                    fruitless = if since > before { 1 } else { fruitless + 1 };
                     std::thread::sleep(Duration::from_millis(200 << fruitless.min(5)));
                 }
             }

@@ -20,7 +20,9 @@ pub(crate) struct Steps {
 impl Steps {
     pub(crate) fn new() -> Self {
         let stderr = io::stderr();
-        let columns = rustix::termios::tcgetwinsize(&stderr).map_or(80, |size| usize::from(size.ws_col).max(20));
+        // A terminal that does not know its width says 0.
+        let columns = rustix::termios::tcgetwinsize(&stderr).map_or(0, |size| usize::from(size.ws_col));
+        let columns = if columns == 0 { 80 } else { columns.max(20) };
         Self { terminal: stderr.is_terminal(), columns, step: None, last: VecDeque::new(), drawn: 0 }
     }
 

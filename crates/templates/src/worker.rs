@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use drydock::{Cancel, Event, Failure, FailureCode, Log, explain};
+use tracing::span::EnteredSpan;
 
 use crate::artifact::remove_file;
 use crate::builder::{BuildError, Made, Order};
 use crate::error::Error;
-use crate::log::{Level, LogWriter};
+use crate::log::{self, Level, LogWriter};
+use crate::recover;
 use crate::service::Inner;
 use crate::store::{Beat, Claim, Finished, Outcome};
 
@@ -87,6 +89,12 @@ fn run(inner: &Inner, claim: &Claim) {
     }
     inner.stats.lock().expect("no panic while it is held").seconds += begun.elapsed().as_secs_f64();
     inner.running.lock().expect("no panic while it is held").remove(id);
+    // It was deleted while its log was begun.
+    if matches!(inner.store.by_id(id), Ok(None))
+        && let Err(error) = recover::remove_logs(&log::directory(&inner.logs, id))
+    {
+        tracing::error!(%id, error = %explain(&error), "the log of a deleted template can't be removed");
+    }
 }
 
 fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error> {
@@ -154,12 +162,15 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
     }
     let output = inner.images.temporary(&template.id, template.attempt);
     let mut text = Log::default();
+    let mut span: Option<EnteredSpan> = None;
     let mut on_event = |event: Event<'_>| {
         let now = inner.clock.now();
         let mut grew = false;
         let mut log = log.lock().expect("no panic while it is held");
         if let Event::StepStarted { number, total, line, .. } = event {
-            tracing::info!(step = number, total, line, "a step begins");
+            // One span ends before the next begins.
+            drop(span.take());
+            span = Some(tracing::info_span!("step", number, total, line).entered());
             log.step(number);
         }
         text.event(&event, &mut |bytes| match log.output(bytes, now) {
