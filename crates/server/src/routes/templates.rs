@@ -48,6 +48,7 @@ fn selector(text: &str) -> Result<Selector, ApiError> {
         (status = 400, body = Fail),
         (status = 401, body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn list(
@@ -85,6 +86,7 @@ pub(crate) async fn list(
         (status = 415, body = Fail),
         (status = 422, description = "The Idempotency-Key came before with another body", body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
         (status = 503, body = Fault),
     ),
 )]
@@ -192,6 +194,7 @@ pub(crate) enum Include {
         (status = 401, body = Fail),
         (status = 404, body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn show(
@@ -229,6 +232,7 @@ pub(crate) async fn show(
         (status = 401, body = Fail),
         (status = 404, body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn destroy(
@@ -259,6 +263,7 @@ pub(crate) async fn destroy(
         (status = 401, body = Fail),
         (status = 404, body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn logs(
@@ -295,6 +300,7 @@ pub(crate) async fn logs(
         (status = 404, body = Fail),
         (status = 409, description = "The build has ended", body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn cancel(
@@ -319,6 +325,7 @@ pub(crate) async fn cancel(
         (status = 401, body = Fail),
         (status = 404, body = Fail),
         (status = 429, body = Fail),
+        (status = 500, body = Fault),
     ),
 )]
 pub(crate) async fn resolve(

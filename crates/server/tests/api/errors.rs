@@ -112,3 +112,15 @@ async fn the_page_needs_nothing_from_elsewhere() {
     assert!(!page.text().contains("http://") && !page.text().contains("https://"));
     assert!(!page.text().contains("<script>") && !page.text().contains(" style="));
 }
+
+#[tokio::test]
+async fn a_panic_is_an_error_like_any_other() {
+    let api = Api::new();
+    let body = json!({ "name": "env", "dockerfile": "FROM nodeops/sandbox:debian\nRUN panic at once\n" });
+    let answer = api.post("/v1/templates", body).await;
+    let json = answer.json();
+    assert_eq!((answer.status.as_u16(), &json["status"]), (500, &"error".into()));
+    assert_eq!(json["data"]["request_id"], answer.headers["x-request-id"].to_str().unwrap());
+    assert!(!answer.text().contains("Dockerfile says"), "what happened inside is not told");
+    api.create("env", "").await;
+}

@@ -1,4 +1,5 @@
-//! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`.
+//! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`;
+//! `panic at once` panics while it is checked.
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +33,7 @@ impl Builder for Scripted {
     }
 
     fn check(&self, order: &Order<'_>) -> Checked {
+        assert!(!order.dockerfile.contains("panic at once"), "as the Dockerfile says");
         drydock::check(&Request::new(order.dockerfile.as_bytes(), &bases(), Path::new("")))
     }
 
