@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use drydock_tests::{base_image, cache, drydock, privileged};
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::Digest;
 
 const TOOLS: [&str; 2] = ["mmdebstrap", "runc"];
 
@@ -43,12 +45,18 @@ impl Case {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(state.to_str().unwrap()), "no mount stays");
         assert_eq!(processes_with(marker), Vec::<String>::new(), "no process stays");
-        let groups = Path::new("/sys/fs/cgroup/pids/drydock");
-        assert!(
-            !groups.exists() || fs::read_dir(groups).unwrap().all(|entry| !entry.unwrap().path().is_dir()),
-            "no cgroup stays"
-        );
+        assert_eq!(cgroups_of(&state), Vec::<PathBuf>::new(), "no cgroup stays");
     }
+}
+
+/// The control groups of the builds of one state folder, in every hierarchy.
+fn cgroups_of(state: &Path) -> Vec<PathBuf> {
+    let Ok(root) = state.join("scratch").canonicalize() else { return Vec::new() };
+    let hash = sha2::Sha256::digest(root.as_os_str().as_bytes());
+    let name: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mounts = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(mounts).unwrap().map(|entry| entry.unwrap().path()).chain([mounts.to_owned()]);
+    hierarchies.map(|hierarchy| hierarchy.join("drydock").join(&name)).filter(|group| group.exists()).collect()
 }
 
 fn processes_with(marker: &str) -> Vec<String> {

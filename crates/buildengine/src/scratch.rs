@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::sandbox::Sandbox;
-use crate::sandbox::overlay;
+use crate::sandbox::{Sandbox, cgroup, overlay};
 
 /// Prefix of the directories that this module makes and removes; it touches no others.
 const PREFIX: &str = "build-";
@@ -52,6 +52,11 @@ impl Scratch {
         &self.dir
     }
 
+    /// The directory that holds this one and its like.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
     /// Makes the subdirectory `name`.
     ///
     /// # Errors
@@ -81,6 +86,13 @@ impl Drop for Scratch {
     }
 }
 
+/// What names of the host carry that belong to one scratch root: twelve hexadecimal digits of the SHA-256 of its path.
+pub(crate) fn root_id(root: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let hash = Sha256::digest(root.as_os_str().as_bytes());
+    hash[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The name of the lock file in each directory, and of the gate beside them.
 const LOCK: &str = "lock";
 
@@ -108,15 +120,19 @@ fn open(path: &Path) -> io::Result<File> {
 /// The directories of builds that are no more, with their locks. The gate must be held.
 fn dead(root: &Path) -> io::Result<Vec<(PathBuf, File)>> {
     let mut dead = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let dir = entry?.path();
-        if dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
-            && let Some(held) = lock(&dir.join(LOCK))?
-        {
+    for dir in directories(root)? {
+        if let Some(held) = lock(&dir.join(LOCK))? {
             dead.push((dir, held));
         }
     }
     Ok(dead)
+}
+
+/// The directories of builds, alive or dead.
+fn directories(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(root)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    Ok(paths.into_iter().filter(ours).collect())
 }
 
 /// Ends the mounts below `dir`, then removes it; its lock must be held. Nothing is removed while something is still mounted
@@ -134,8 +150,14 @@ fn remove(dir: &Path) -> Result<(), Error> {
         let removed = if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
         removed.map_err(context)?;
     }
-    let _gate = gate(dir.parent().unwrap_or(dir)).map_err(context)?;
-    fs::remove_dir_all(dir).map_err(context)
+    let root = dir.parent().unwrap_or(dir);
+    let _gate = gate(root).map_err(context)?;
+    fs::remove_dir_all(dir).map_err(context)?;
+    if directories(root).map_err(context)?.is_empty() {
+        // Behind the gate nobody begins, and whoever has begun has a directory.
+        cgroup::remove_parent(root);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod bundle;
+pub(crate) mod cgroup;
 mod found;
 pub(crate) mod mountpoints;
 pub(crate) mod overlay;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Isolation};
 use super::overlay::Overlay;
-use super::{Job, JobMount, Outcome, Sandbox, User};
+use super::{Job, JobMount, Outcome, Sandbox, User, cgroup};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -183,11 +183,6 @@ impl OciRuntime {
         command
     }
 
-    /// The cgroup of a container, below the root of each hierarchy.
-    fn cgroup(id: &str) -> String {
-        format!("/drydock/{}-{id}", std::process::id())
-    }
-
     /// Removes what the runtime knows of the container; it is no error when it knows nothing.
     fn delete(&self, state: &Path, id: &str) -> Result<(), Error> {
         if !state.join(id).exists() {
@@ -217,9 +212,11 @@ impl Sandbox for OciRuntime {
         };
         let (work, merged, state) = (subdirectory("work")?, subdirectory("merged")?, scratch.path().join("runtime"));
         let overlay = Overlay::mount(&job.lowers, &job.upper, &work, &merged)?;
-        bundle::write(&here, &merged, id, job, &self.isolation, &Self::cgroup(id))?;
+        let cgroup = cgroup::name(scratch, id);
+        bundle::write(&here, &merged, id, job, &self.isolation, &cgroup)?;
 
-        let ended = self.supervise(id, job, &here, &state, cancel, output);
+        let container = Container { id, here: &here, state: &state, cgroup: &cgroup };
+        let ended = self.supervise(&container, job, cancel, output);
         // Whatever happened above, nothing of the container may stay.
         let deleted = self.delete(&state, id);
         let unmounted = overlay.unmount();
@@ -239,17 +236,26 @@ impl Sandbox for OciRuntime {
     }
 }
 
+/// Where a container is, on disk and among control groups.
+struct Container<'a> {
+    id: &'a str,
+    /// Its bundle.
+    here: &'a Path,
+    /// What the runtime knows of it.
+    state: &'a Path,
+    cgroup: &'a str,
+}
+
 impl OciRuntime {
     fn supervise(
         &self,
-        id: &str,
+        container: &Container<'_>,
         job: &Job,
-        here: &Path,
-        state: &Path,
         cancel: &Cancel,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<Outcome, Error> {
         let failed = |source| Error::Start { path: self.path.clone(), source };
+        let Container { id, here, state, cgroup } = container;
         let log = here.join("runtime.log");
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = self.command(state);
@@ -295,7 +301,7 @@ impl OciRuntime {
         {
             return Err(Error::Runtime { path: self.path.clone(), said });
         }
-        Ok(Outcome::Exited { status, out_of_memory: out_of_memory(&Self::cgroup(id)) })
+        Ok(Outcome::Exited { status, out_of_memory: out_of_memory(cgroup) })
     }
 
     /// Kills everything in the container. The result of the step is thrown away, so there is nothing to be gentle for.

@@ -1,0 +1,40 @@
+//! Names and remains of control groups: each state directory has one parent of its own, so that a sweep knows its own.
+//!
+//! ```text
+//!   /drydock/<twelve digits of the hash of the scratch root>/<build>-<step>
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::scratch::Scratch;
+
+/// Where hierarchies are mounted (systemd's file hierarchy; cgroups(7)).
+const MOUNTS: &str = "/sys/fs/cgroup";
+
+/// The group of the container `id` of a build, below the root of each hierarchy.
+pub(crate) fn name(scratch: &Scratch, id: &str) -> String {
+    let build = scratch.path().file_name().unwrap_or_default().to_string_lossy();
+    format!("{}/{build}-{id}", parent(scratch.root()))
+}
+
+/// The group in which those of one scratch root lie.
+fn parent(root: &Path) -> String {
+    format!("/drydock/{}", crate::scratch::root_id(root))
+}
+
+/// Removes the parent of a scratch root from each hierarchy where it is empty. Nobody may be about to make a group in it.
+pub(crate) fn remove_parent(root: &Path) {
+    for hierarchy in hierarchies() {
+        // It is not there, or a group of somebody who still ends is in it: the next build removes it then.
+        let _ = fs::remove_dir(hierarchy.join(&parent(root)[1..]));
+    }
+}
+
+/// The root of every hierarchy: one for each controller with version 1, one for all with version 2.
+fn hierarchies() -> Vec<PathBuf> {
+    let mounts = Path::new(MOUNTS);
+    let below = fs::read_dir(mounts).into_iter().flatten().flatten();
+    let directories = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    std::iter::once(mounts.to_owned()).chain(directories.map(|entry| entry.path())).collect()
+}
