@@ -11,7 +11,7 @@ use thiserror::Error;
 pub enum Error {
     /// The tree does not fit into an image of that size.
     #[error(
-        "the content does not fit into an image of {size_bytes} bytes; it needs {needed_bytes} bytes: {blocks} blocks of 4 KiB, \
+        "the content does not fit into an image of {size_bytes} bytes; it needs {needed_bytes} bytes: {blocks} blocks of {block_bytes} bytes, \
          {inodes} inodes, and what the file system keeps for itself"
     )]
     NoSpace {
@@ -21,6 +21,8 @@ pub enum Error {
         needed_bytes: u64,
         /// Blocks of directories, attributes, contents and the journal in an image of that size.
         blocks: u64,
+        /// Bytes of a block.
+        block_bytes: u64,
         /// Inodes, reserved ones included.
         inodes: u64,
     },
@@ -152,10 +154,12 @@ pub enum Unrepresentable {
         what: &'static str,
     },
     /// A link target that is empty, too long or holds a NUL byte.
-    #[error("the target of the symbolic link has {len_bytes} bytes; 1 to 4,095 are possible, without NUL")]
+    #[error("the target of the symbolic link has {len_bytes} bytes; 1 to {max_bytes} are possible, without NUL")]
     SymlinkTarget {
         /// Its length.
         len_bytes: usize,
+        /// What a block holds beside a final NUL.
+        max_bytes: usize,
     },
     /// `lost+found` is taken by something else, which file system checkers do not allow.
     #[error("it has to be a directory")]

@@ -9,14 +9,15 @@
 //! Everything is planned before the first byte is written; what is not written is a hole. The image has exactly the size
 //! asked for, and its bytes depend on the tree and the [`Options`] only.
 //!
-//! The file systems have 4 KiB blocks, 256-byte inodes and this profile, which every kernel since 4.4 mounts: `has_journal`
-//! (from 8 MiB on), `ext_attr`, `resize_inode` (where there is room to grow), `dir_index`, `filetype`, `extent`, `64bit`,
+//! The file systems have blocks of 1, 2 or 4 KiB, 256-byte inodes and this profile, which every kernel since 4.4 mounts: `has_journal`
+//! (from 2,048 blocks on), `ext_attr`, `resize_inode` (where there is room to grow), `dir_index`, `filetype`, `extent`, `64bit`,
 //! `flex_bg`, `sparse_super`, `large_file`, `huge_file`, `dir_nlink`, `extra_isize`, `metadata_csum`, `metadata_csum_seed`.
 //!
 //! A `lost+found` is added where the tree has none. Times of access and change are those of modification. Source of truth for
 //! the format is Documentation/filesystems/ext4 of the Linux kernel, and what e2fsck accepts.
 #![forbid(unsafe_code)]
 
+mod block_size;
 mod checksum;
 mod disk;
 mod emit;
@@ -26,6 +27,7 @@ mod name_hash;
 mod options;
 mod units;
 
+pub use block_size::BlockSize;
 pub use emit::{Memory, Report, WriteAt, write_image, write_to};
 pub use error::{Error, Unrepresentable};
 pub use layout::{Layout, layout, required_size};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fstree::Timestamp;
 
+use crate::block_size::BlockSize;
 use crate::error::Error;
 
 /// The smallest journal that the kernel takes, and the largest that `mke2fs` makes, in blocks.
@@ -15,7 +16,7 @@ const JOURNAL_BLOCKS_MAX: u32 = 10_240_000;
 /// How large the image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageSize {
-    /// Exactly that many bytes. The file system takes the whole blocks of 4 KiB in them; what is left over stays zero.
+    /// Exactly that many bytes. The file system takes the whole blocks in them; what is left over stays zero.
     Exact(u64),
     /// The smallest image that holds the tree and has `headroom_bytes` free.
     Auto {
@@ -36,9 +37,9 @@ pub enum Inodes {
 /// Whether there is a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
-    /// One of the size that `mke2fs` would choose, and none below 8 MiB.
+    /// One of the size that `mke2fs` would choose, and none below 2,048 blocks.
     Auto,
-    /// One of that many blocks of 4 KiB: 1,024 to 10,240,000 (jbd2), and at most half of the image.
+    /// One of that many blocks: 1,024 to 10,240,000 (jbd2), and at most half of the image.
     Blocks(u32),
     /// None.
     None,
@@ -57,6 +58,8 @@ pub enum Journal {
 pub struct Options {
     /// Size of the image. Default: as small as possible with 64 MiB free.
     pub size: ImageSize,
+    /// Bytes of a block. Default: 4 KiB.
+    pub block_size: BlockSize,
     /// `s_uuid`, not all zero. Default: made from the tree (names, metadata, sizes, holes), so that equal trees give equal
     /// images and hosts can tell others apart.
     pub uuid: Option<[u8; 16]>,
@@ -90,6 +93,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             size: ImageSize::Auto { headroom_bytes: 64 << 20 },
+            block_size: BlockSize::default(),
             uuid: None,
             hash_seed: None,
             label: String::new(),

@@ -1,12 +1,5 @@
 //! Numbers that must not be mixed up, and the conversions that cannot fail here.
 
-/// Bytes of a block, the only block size that this crate writes.
-pub(crate) const BLOCK_BYTES: u64 = 4096;
-/// The same as a length in memory.
-pub(crate) const BLOCK_LEN: usize = 4096;
-/// Blocks of a block group: as many as one bitmap block has bits.
-pub(crate) const BLOCKS_PER_GROUP: u64 = 8 * BLOCK_BYTES;
-
 /// The number of a block of the file system, counted from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BlockNr(u64);
@@ -23,11 +16,6 @@ impl BlockNr {
     /// The block `blocks` further on.
     pub(crate) const fn plus(self, blocks: u64) -> Self {
         Self(self.0 + blocks)
-    }
-
-    /// Where the block begins in the image.
-    pub(crate) const fn byte_offset(self) -> u64 {
-        self.0 * BLOCK_BYTES
     }
 
     /// The low 32 bits, as the old fields of the format hold them.
@@ -93,9 +81,4 @@ pub(crate) const fn low_u16(value: u64) -> u16 {
 #[expect(clippy::as_conversions, reason = "cutting off the high bits is what it is for")]
 pub(crate) const fn low_u8(value: u64) -> u8 {
     value as u8
-}
-
-/// How many whole blocks hold that many bytes.
-pub(crate) const fn blocks_for(len_bytes: u64) -> u64 {
-    len_bytes.div_ceil(BLOCK_BYTES)
 }

@@ -55,7 +55,14 @@ pub(crate) struct GroupDesc {
     pub(crate) bg_reserved: U32,
 }
 
-const _: () = assert!(size_of::<GroupDesc>() == DESC_LEN);
+assert_offsets!(GroupDesc, DESC_LEN, {
+    0x0: bg_block_bitmap_lo, 0x4: bg_inode_bitmap_lo, 0x8: bg_inode_table_lo, 0xC: bg_free_blocks_count_lo,
+    0xE: bg_free_inodes_count_lo, 0x10: bg_used_dirs_count_lo, 0x12: bg_flags, 0x14: bg_exclude_bitmap_lo,
+    0x18: bg_block_bitmap_csum_lo, 0x1A: bg_inode_bitmap_csum_lo, 0x1C: bg_itable_unused_lo, 0x1E: bg_checksum,
+    0x20: bg_block_bitmap_hi, 0x24: bg_inode_bitmap_hi, 0x28: bg_inode_table_hi, 0x2C: bg_free_blocks_count_hi,
+    0x2E: bg_free_inodes_count_hi, 0x30: bg_used_dirs_count_hi, 0x32: bg_itable_unused_hi, 0x34: bg_exclude_bitmap_hi,
+    0x38: bg_block_bitmap_csum_hi, 0x3A: bg_inode_bitmap_csum_hi, 0x3C: bg_reserved,
+});
 
 impl GroupDesc {
     /// Sets the checksum of the block bitmap.

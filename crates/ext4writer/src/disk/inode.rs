@@ -87,7 +87,14 @@ pub(crate) struct Inode {
     pub(crate) tail: [u8; TAIL_LEN],
 }
 
-const _: () = assert!(size_of::<Inode>() == INODE_LEN);
+assert_offsets!(Inode, INODE_LEN, {
+    0x0: i_mode, 0x2: i_uid_lo, 0x4: i_size_lo, 0x8: i_atime, 0xC: i_ctime, 0x10: i_mtime, 0x14: i_dtime, 0x18: i_gid_lo,
+    0x1A: i_links_count, 0x1C: i_blocks_lo, 0x20: i_flags, 0x24: i_version, 0x28: i_block, 0x64: i_generation,
+    0x68: i_file_acl_lo, 0x6C: i_size_high, 0x70: i_obso_faddr, 0x74: i_blocks_high, 0x76: i_file_acl_high,
+    0x78: i_uid_high, 0x7A: i_gid_high, 0x7C: i_checksum_lo, 0x7E: i_reserved, 0x80: i_extra_isize, 0x82: i_checksum_hi,
+    0x84: i_ctime_extra, 0x88: i_mtime_extra, 0x8C: i_atime_extra, 0x90: i_crtime, 0x94: i_crtime_extra,
+    0x98: i_version_hi, 0x9C: i_projid, 0xA0: tail,
+});
 
 impl Inode {
     /// An inode that is not in use but has a checksum: the reserved ones.
@@ -111,9 +118,8 @@ impl Inode {
         self.i_size_high.set(low_u32(size_bytes >> 32));
     }
 
-    /// Sets the count of blocks of 4 KiB that are the inode's own.
-    pub(crate) fn set_blocks(&mut self, blocks: u64) {
-        let sectors = blocks * 8;
+    /// Sets how many units of 512 bytes are the inode's own.
+    pub(crate) fn set_sectors(&mut self, sectors: u64) {
         self.i_blocks_lo.set(low_u32(sectors));
         self.i_blocks_high.set(low_u16(sectors >> 32));
     }

@@ -5,13 +5,13 @@ use fstree::{Content, Kind};
 use super::Image;
 use super::buffer::Buffer;
 use crate::disk::dir_entry::{self, FileType};
-use crate::disk::htree::{self, DxEntry, NODE_MAX};
+use crate::disk::htree::{self, DxEntry};
 use crate::disk::xattr;
 use crate::error::Error;
 use crate::layout::demand::{Demand, Planned, Purpose, Run, path_of};
 use crate::layout::dirs::{DirectoryPlan, Indexed};
 use crate::layout::xattrs;
-use crate::units::{BLOCK_BYTES, BLOCK_LEN, BlockNr, Ino, index, index32, low_u8, low_u32, u64_of};
+use crate::units::{BlockNr, Ino, index, index32, low_u8, low_u32, u64_of};
 
 /// Writes `blocks` blocks from the `at`-th free block on, which is at `start` with the others right behind it.
 pub(super) fn write(
@@ -26,14 +26,15 @@ pub(super) fn write(
 
 fn fill(image: &Image<'_, '_>, at: u64, start: BlockNr, bytes: &mut [u8]) -> Result<(), Error> {
     let demand = &image.layout.demand;
-    let blocks = u64_of(bytes.len()) / BLOCK_BYTES;
+    let block_bytes = demand.block_size.bytes();
+    let blocks = u64_of(bytes.len()) / block_bytes;
     let mut done = 0;
     let mut allocation = demand.allocation_at(at - image.layout.plan.content_at);
     while done < blocks {
         let owner = demand.allocations[allocation];
         let inside = at + done - image.layout.plan.content_at - owner.at;
         let len = (demand.allocation_blocks(allocation) - inside).min(blocks - done);
-        let part = &mut bytes[index(done * BLOCK_BYTES)..index((done + len) * BLOCK_BYTES)];
+        let part = &mut bytes[index(done * block_bytes)..index((done + len) * block_bytes)];
         let planned = demand.planned(allocation);
         match owner.purpose {
             Purpose::Data => fill_data(image, planned, Demand::ino(index32(owner.owner)), inside, part)?,
@@ -55,7 +56,7 @@ fn fill_data(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, from: u64, 
         }
         _ => {
             part.fill(0);
-            for (block, bytes) in (low_u32(from)..).zip(part.chunks_exact_mut(BLOCK_LEN)) {
+            for (block, bytes) in (low_u32(from)..).zip(part.chunks_exact_mut(image.layout.demand.block_size.len())) {
                 fill_directory(image, planned, ino, block, bytes);
             }
             Ok(())
@@ -65,7 +66,8 @@ fn fill_data(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, from: u64, 
 
 fn fill_xattrs(image: &Image<'_, '_>, planned: &Planned<'_>, at: BlockNr, block: &mut [u8]) -> Result<(), Error> {
     let demand = &image.layout.demand;
-    let placed = xattrs::place(&demand.node(planned).metadata.xattrs).map_err(|why| demand.refuse(planned.id, why))?;
+    let placed = xattrs::place(&demand.node(planned).metadata.xattrs, demand.block_size)
+        .map_err(|why| demand.refuse(planned.id, why))?;
     block.fill(0);
     let users = planned.xattr_block.map_or(1, |number| demand.xattr_blocks[index32(number)].users);
     xattr::put_block(block, at, &placed.block, users, image.seed);
@@ -82,7 +84,7 @@ fn fill_directory(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, block:
             htree::put_root(bytes, ino, planned.parent, levels, &root_entries(indexed), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) if block < indexed.first_leaf() => {
-            htree::put_node(bytes, &node_entries(indexed, block - 1), seed);
+            htree::put_node(bytes, &leaves(indexed, indexed.leaves_of(block - 1)), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) => {
             let entries = indexed.leaf(block - indexed.first_leaf()).iter();
@@ -105,18 +107,9 @@ fn root_entries(indexed: &Indexed<'_>) -> Vec<DxEntry> {
     if indexed.nodes() == 0 {
         return leaves(indexed, 0..indexed.leaf_count());
     }
-    let first_leaf = |node| node * NODE_ENTRIES;
-    (0..indexed.nodes()).map(|node| DxEntry { hash: indexed.leaf_hash(first_leaf(node)), block: 1 + node }).collect()
+    let hash = |node| indexed.leaf_hash(indexed.leaves_of(node).start);
+    (0..indexed.nodes()).map(|node| DxEntry { hash: hash(node), block: 1 + node }).collect()
 }
-
-/// What an index block below the root lists.
-fn node_entries(indexed: &Indexed<'_>, node: u32) -> Vec<DxEntry> {
-    let first = node * NODE_ENTRIES;
-    leaves(indexed, first..(first + NODE_ENTRIES).min(indexed.leaf_count()))
-}
-
-#[expect(clippy::as_conversions, reason = "a constant of 510")]
-const NODE_ENTRIES: u32 = NODE_MAX as u32;
 
 fn leaves(indexed: &Indexed<'_>, leaves: std::ops::Range<u32>) -> Vec<DxEntry> {
     leaves.map(|leaf| DxEntry { hash: indexed.leaf_hash(leaf), block: indexed.first_leaf() + leaf }).collect()
@@ -133,13 +126,14 @@ fn fill_file(
     let runs = planned.runs.as_slice();
     let mut run = runs.partition_point(|run| u64::from(run.stored_before) <= from) - 1;
     let mut done = 0;
-    let blocks = u64_of(part.len()) / BLOCK_BYTES;
+    let block_bytes = image.layout.demand.block_size.bytes();
+    let blocks = u64_of(part.len()) / block_bytes;
     while done < blocks {
         let Run { logical, blocks: run_blocks, stored_before } = runs[run];
         let inside = from + done - u64::from(stored_before);
         let len = (u64::from(run_blocks) - inside).min(blocks - done);
-        let bytes = &mut part[index(done * BLOCK_BYTES)..index((done + len) * BLOCK_BYTES)];
-        read(image, planned, content, (u64::from(logical) + inside) * BLOCK_BYTES, bytes)?;
+        let bytes = &mut part[index(done * block_bytes)..index((done + len) * block_bytes)];
+        read(image, planned, content, (u64::from(logical) + inside) * block_bytes, bytes)?;
         done += len;
         run += 1;
     }

@@ -1,12 +1,12 @@
 //! The extent tree of one inode as bytes.
 
 use crate::checksum::Checksum;
-use crate::disk::extent::{self, Extent, Index, NODE_MAX, ROOT_MAX};
+use crate::disk::extent::{self, Extent, Index, ROOT_MAX, node_max};
 use crate::disk::inode::I_BLOCK_LEN;
 use crate::layout::Layout;
 use crate::layout::demand::{Demand, Run};
 use crate::layout::extents::extents;
-use crate::units::{BLOCK_LEN, Ino};
+use crate::units::Ino;
 
 /// A tree: its root for the inode, and all nodes below it, leaves first, level by level.
 #[derive(Debug)]
@@ -24,20 +24,22 @@ pub(super) fn build(layout: &Layout<'_>, ino: Ino, runs: &[Run], at: u64, seed: 
         return tree;
     }
     let mut next = layout.plan.extent_tree(ino).expect("a tree of more than four extents has blocks").at;
+    let block_len = layout.demand.block_size.len();
+    let mut block = vec![0; block_len];
     let mut add = |first: u32, fill: &dyn Fn(&mut [u8])| {
-        let mut block = [0; BLOCK_LEN];
+        block.fill(0);
         fill(&mut block);
         extent::seal(&mut block, seed);
         tree.blocks.extend_from_slice(&block);
         next += 1;
         Index { ei_block: first, ei_leaf: layout.plan.geometry.place(next - 1).0 }
     };
-    let leaves = extents.chunks(NODE_MAX);
+    let leaves = extents.chunks(node_max(block_len));
     let mut level: Vec<Index> =
         leaves.map(|leaf| add(leaf[0].ee_block, &|block| extent::put_leaf(block, leaf))).collect();
     let mut depth = 1;
     while level.len() > ROOT_MAX {
-        let nodes = level.chunks(NODE_MAX);
+        let nodes = level.chunks(node_max(block_len));
         level = nodes.map(|node| add(node[0].ei_block, &|block| extent::put_index(block, depth, node))).collect();
         depth += 1;
     }

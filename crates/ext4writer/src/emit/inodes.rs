@@ -12,11 +12,10 @@ use crate::disk::xattr;
 use crate::error::Error;
 use crate::layout::demand::{Demand, Planned};
 use crate::layout::dirs::DirectoryPlan;
-use crate::layout::geometry::INODES_PER_BLOCK;
 use crate::layout::xattrs;
 use crate::layout::{ExtentTree, Layout};
 use crate::options::Options;
-use crate::units::{BLOCK_BYTES, Ino, index, low_u16, low_u32, u64_of};
+use crate::units::{Ino, index, low_u16, low_u32, u64_of};
 
 /// Where `i_block` holds the number of a double indirect block.
 const DOUBLE_INDIRECT: usize = 13;
@@ -37,7 +36,7 @@ fn fill_table(image: &Image<'_, '_>, group: u64, first: u64, bytes: &mut [u8]) -
     let geometry = &image.layout.plan.geometry;
     let table = InodeTable::new(image.layout);
     bytes.fill(0);
-    let before = group * geometry.inodes_per_group + first * INODES_PER_BLOCK;
+    let before = group * geometry.inodes_per_group + first * geometry.block_size.holds(INODE_LEN);
     let last = image.layout.demand.last_ino();
     for (number, slot) in (before + 1..=u64::from(last.get())).zip(bytes.chunks_exact_mut(INODE_LEN)) {
         let ino = Ino::new(low_u32(number));
@@ -53,11 +52,12 @@ pub(super) fn write_extent_tree(image: &Image<'_, '_>, tree: ExtentTree) -> Resu
     let geometry = &image.layout.plan.geometry;
     let (runs, at) = extent_tree::runs_of(image.layout, tree.ino);
     let bytes = extent_tree::build(image.layout, tree.ino, runs, at, image.seed.of_inode(tree.ino)).blocks;
+    let block_bytes = geometry.block_size.bytes();
     let mut done = 0;
     while done < tree.blocks {
         let (start, contiguous) = geometry.place(tree.at + done);
         let blocks = contiguous.min(tree.blocks - done);
-        image.write(&bytes[index(done * BLOCK_BYTES)..index((done + blocks) * BLOCK_BYTES)], start)?;
+        image.write(&bytes[index(done * block_bytes)..index((done + blocks) * block_bytes)], start)?;
         done += blocks;
     }
     Ok(())
@@ -83,8 +83,8 @@ impl<'a, 't> InodeTable<'a, 't> {
         let mut inode = Inode::unused();
         if ino == Ino::JOURNAL && plan.journal.blocks() > 0 {
             Self::set_system_file(&mut inode, options);
-            inode.set_size(plan.journal.blocks() * BLOCK_BYTES);
-            inode.set_blocks(plan.journal.blocks() + plan.extent_tree(ino).map_or(0, |tree| tree.blocks));
+            inode.set_size(plan.journal.blocks() * self.block_bytes());
+            self.set_blocks(&mut inode, plan.journal.blocks() + plan.extent_tree(ino).map_or(0, |tree| tree.blocks));
             self.set_extents(&mut inode, ino);
         } else if let Some(at) = plan.resize_at.filter(|_| ino == Ino::RESIZE) {
             Self::set_system_file(&mut inode, options);
@@ -107,10 +107,10 @@ impl<'a, 't> InodeTable<'a, 't> {
     /// Its size is that of all a double indirect block can list, its blocks are those set aside and all their copies.
     fn set_resize_map(&self, inode: &mut Inode, at: u64) {
         let geometry = &self.layout.plan.geometry;
-        let addresses = BLOCK_BYTES / 4;
-        inode.set_size((addresses * addresses + addresses + 12) * BLOCK_BYTES);
+        let addresses = geometry.block_size.addresses_per_block();
+        inode.set_size((addresses * addresses + addresses + 12) * self.block_bytes());
         let copies = 1 + u64_of(geometry.backup_groups().count());
-        inode.set_blocks(1 + geometry.reserved_desc_blocks * copies);
+        self.set_blocks(inode, 1 + geometry.reserved_desc_blocks * copies);
         let (words, _) = inode.i_block.as_chunks_mut::<4>();
         words[DOUBLE_INDIRECT] = geometry.place(at).0.low().to_le_bytes();
     }
@@ -124,7 +124,7 @@ impl<'a, 't> InodeTable<'a, 't> {
         inode.set_times(node.metadata.mtime, options.time);
         match &node.kind {
             Kind::Directory(_) => {
-                inode.set_size(planned.runs.blocks() * BLOCK_BYTES);
+                inode.set_size(planned.runs.blocks() * self.block_bytes());
                 if let Some(DirectoryPlan::Indexed(_)) = planned.directory.as_deref() {
                     inode.i_flags.set(InodeFlags::INDEX.bits());
                 }
@@ -147,7 +147,7 @@ impl<'a, 't> InodeTable<'a, 't> {
             Kind::Fifo | Kind::Socket => {}
         }
         let tree = self.layout.plan.extent_tree(ino).map_or(0, |tree| tree.blocks);
-        inode.set_blocks(planned.runs.blocks() + tree + u64::from(planned.xattr_block.is_some()));
+        self.set_blocks(&mut inode, planned.runs.blocks() + tree + u64::from(planned.xattr_block.is_some()));
         Ok(inode)
     }
 
@@ -158,11 +158,20 @@ impl<'a, 't> InodeTable<'a, 't> {
             inode.i_file_acl_lo.set(block.low());
             inode.i_file_acl_high.set(low_u16(u64::from(block.high())));
         }
-        let placed = xattrs::place(&metadata.xattrs).map_err(|why| self.layout.demand.refuse(planned.id, why))?;
+        let placed = xattrs::place(&metadata.xattrs, self.layout.demand.block_size)
+            .map_err(|why| self.layout.demand.refuse(planned.id, why))?;
         if !placed.tail.is_empty() {
             xattr::put_tail(&mut inode.tail, &placed.tail);
         }
         Ok(())
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.layout.demand.block_size.bytes()
+    }
+
+    fn set_blocks(&self, inode: &mut Inode, blocks: u64) {
+        inode.set_sectors(blocks * (self.block_bytes() / 512));
     }
 
     fn set_extents(&self, inode: &mut Inode, ino: Ino) {

@@ -4,14 +4,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::buffer::Buffer;
 use super::shared::Shared;
+use crate::block_size::BlockSize;
+use crate::disk::inode::INODE_LEN;
 use crate::error::Error;
-use crate::layout::geometry::{INODES_PER_BLOCK, inodes_used};
+use crate::layout::geometry::inodes_used;
 use crate::layout::{ExtentTree, Layout};
 use crate::units::{BlockNr, index};
 
-/// The most blocks of one piece. Fewer and larger writes are what makes it fast, as long as a piece stays in the processor's
+/// The most bytes of one piece. Fewer and larger writes are what makes it fast, as long as a piece stays in the processor's
 /// cache; a power of two is slower, since the kernel then takes memory in such large pieces (docs/decisions/ext4-emit.md).
-pub(super) const SPAN_BLOCKS: u64 = 250;
+const SPAN_BYTES: u64 = 250 << 12;
+
+/// The most blocks of one piece.
+pub(super) const fn span_blocks(block_size: BlockSize) -> u64 {
+    SPAN_BYTES / block_size.bytes()
+}
 
 /// One piece of the image.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +45,8 @@ pub(super) enum Job {
 pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
     let plan = &layout.plan;
     let geometry = &plan.geometry;
+    let span_blocks = span_blocks(geometry.block_size);
+    let inodes_per_block = geometry.block_size.holds(INODE_LEN);
     let mut jobs = vec![Job::Backup { group: 0 }];
     jobs.extend(geometry.backup_groups().map(|group| Job::Backup { group }));
     jobs.push(Job::Bitmaps);
@@ -46,9 +55,9 @@ pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
     }
     jobs.extend(plan.resize_at.map(|at| Job::Resize { at }));
     for group in 0..geometry.group_count() {
-        let used = inodes_used(geometry, group, layout.demand.last_ino()).div_ceil(INODES_PER_BLOCK);
-        let firsts = (0..used).step_by(index(SPAN_BLOCKS));
-        jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: SPAN_BLOCKS.min(used - first) }));
+        let used = inodes_used(geometry, group, layout.demand.last_ino()).div_ceil(inodes_per_block);
+        let firsts = (0..used).step_by(index(span_blocks));
+        jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: span_blocks.min(used - first) }));
     }
     let mut shared = shared.iter().peekable();
     let (mut at, end) = (plan.content_at, plan.content_at + layout.demand.blocks);
@@ -65,7 +74,7 @@ pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
             Some(shared) => shared.at - at,
             None => end - at,
         };
-        let to_boundary = SPAN_BLOCKS - start.get() % SPAN_BLOCKS;
+        let to_boundary = span_blocks - start.get() % span_blocks;
         let blocks = to_boundary.min(contiguous).min(left);
         jobs.push(Job::Content { at, start, blocks });
         at += blocks;

@@ -14,8 +14,8 @@ use crate::disk::{journal, superblock};
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::layout::demand::Demand;
-use crate::layout::geometry::{Geometry, LOG_GROUPS_PER_FLEX, inode_place, inodes_used};
-use crate::units::{BLOCK_BYTES, BLOCK_LEN, BLOCKS_PER_GROUP, BlockNr, Ino, index, low_u8, low_u16, low_u32, u64_of};
+use crate::layout::geometry::{Geometry, LOG_GROUPS_PER_FLEX, group_start, inode_place, inodes_used};
+use crate::units::{BlockNr, Ino, index, low_u8, low_u16, low_u32, u64_of};
 
 /// What is the same in every copy.
 #[derive(Debug)]
@@ -44,10 +44,12 @@ fn superblock(image: &Image<'_, '_>) -> Superblock {
     sb.s_free_blocks_count_hi.set(low_u32(free >> 32));
     sb.s_r_blocks_count_lo.set(low_u32(reserved));
     sb.s_r_blocks_count_hi.set(low_u32(reserved >> 32));
-    sb.s_log_block_size.set(2);
-    sb.s_log_cluster_size.set(2);
-    sb.s_blocks_per_group.set(low_u32(BLOCKS_PER_GROUP));
-    sb.s_clusters_per_group.set(low_u32(BLOCKS_PER_GROUP));
+    let block_size = geometry.block_size;
+    sb.s_first_data_block.set(low_u32(block_size.first_data_block()));
+    sb.s_log_block_size.set(block_size.log());
+    sb.s_log_cluster_size.set(block_size.log());
+    sb.s_blocks_per_group.set(low_u32(block_size.blocks_per_group()));
+    sb.s_clusters_per_group.set(low_u32(block_size.blocks_per_group()));
     sb.s_inodes_per_group.set(low_u32(geometry.inodes_per_group));
     // No check after some number of mounts.
     sb.s_max_mnt_count.set(u16::MAX);
@@ -97,7 +99,7 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>, read_only: bool) {
         sb.s_journal_inum.set(Ino::JOURNAL.get());
         sb.s_jnl_backup_type = superblock::JNL_BACKUP_BLOCKS;
         let inode = InodeTable::new(layout).journal_block_map();
-        let size = layout.journal_blocks() * BLOCK_BYTES;
+        let size = layout.journal_blocks() * layout.demand.block_size.bytes();
         let (words, _) = inode.as_chunks::<4>();
         let map = words.iter().map(|&word| u32::from_le_bytes(word));
         for (field, value) in sb.s_jnl_blocks.iter_mut().zip(map.chain([low_u32(size >> 32), low_u32(size)])) {
@@ -121,7 +123,7 @@ fn descriptors(layout: &Layout<'_>, seed: Checksum) -> Vec<u8> {
     let geometry = &layout.plan.geometry;
     let directories = directories(&layout.demand, geometry);
     let mut bytes = Vec::with_capacity(geometry.groups.len() * DESC_LEN);
-    let mut bitmap = vec![0; BLOCK_LEN];
+    let mut bitmap = vec![0; geometry.block_size.len()];
     for (group, directories) in (0..).zip(directories) {
         let mut desc = descriptor(layout, group, directories);
         if let Some(()) = block_bitmap(layout, group, &mut bitmap) {
@@ -210,7 +212,7 @@ fn block_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
     for used in used_ranges(layout, group) {
         set_bits(bitmap, used.start - range.start..used.end - range.start);
     }
-    set_bits(bitmap, range.end - range.start..BLOCKS_PER_GROUP);
+    set_bits(bitmap, range.end - range.start..layout.plan.geometry.block_size.blocks_per_group());
     Some(())
 }
 
@@ -224,7 +226,7 @@ fn inode_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
     bitmap.fill(0);
     set_bits(bitmap, 0..used);
     // What no inode stands behind counts as taken.
-    set_bits(bitmap, geometry.inodes_per_group..BLOCKS_PER_GROUP);
+    set_bits(bitmap, geometry.inodes_per_group..geometry.block_size.blocks_per_group());
     Some(())
 }
 
@@ -249,15 +251,17 @@ pub(super) fn write_backup(
     group: u64,
     buffer: &mut Buffer,
 ) -> Result<(), Error> {
-    let blocks = 1 + image.layout.plan.geometry.desc_blocks;
-    image.send(buffer, BlockNr::new(group * BLOCKS_PER_GROUP), blocks, |bytes| {
+    let geometry = &image.layout.plan.geometry;
+    let (block_size, blocks) = (geometry.block_size, 1 + geometry.desc_blocks);
+    let at = BlockNr::new(group_start(block_size, group));
+    image.send(buffer, at, blocks, |bytes| {
         bytes.fill(0);
         let mut superblock = metadata.superblock.clone();
         superblock.s_block_group_nr.set(low_u16(group));
         superblock.seal();
-        let offset = if group == 0 { superblock::PRIMARY_OFFSET } else { 0 };
+        let offset = if group == 0 { index(superblock::PRIMARY_OFFSET - block_size.offset(at)) } else { 0 };
         bytes[offset..offset + size_of::<Superblock>()].copy_from_slice(superblock.as_bytes());
-        bytes[BLOCK_LEN..BLOCK_LEN + metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);
+        bytes[block_size.len()..][..metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);
         Ok(())
     })
 }
@@ -266,7 +270,7 @@ pub(super) fn write_backup(
 pub(super) fn write_bitmaps(image: &Image<'_, '_>) -> Result<(), Error> {
     let layout = image.layout;
     let mut gather = Gather { image, start: BlockNr::new(0), bytes: Vec::new() };
-    let mut bitmap = vec![0; BLOCK_LEN];
+    let mut bitmap = vec![0; layout.demand.block_size.len()];
     for (group, place) in (0..).zip(&layout.plan.geometry.groups) {
         image.options.check_cancel()?;
         if let Some(()) = block_bitmap(layout, group, &mut bitmap) {
@@ -291,7 +295,8 @@ struct Gather<'a, 'b, 't> {
 
 impl Gather<'_, '_, '_> {
     fn push(&mut self, at: BlockNr, block: &[u8]) -> Result<(), Error> {
-        if self.start.byte_offset() + u64_of(self.bytes.len()) != at.byte_offset() {
+        let block_size = self.image.layout.demand.block_size;
+        if block_size.offset(self.start) + u64_of(self.bytes.len()) != block_size.offset(at) {
             self.flush()?;
             self.start = at;
         }
@@ -321,7 +326,8 @@ pub(super) fn write_journal(image: &Image<'_, '_>, buffer: &mut Buffer) -> Resul
 /// copies in the groups with a backup (lib/ext2fs/res_gdt.c tells what the kernel expects).
 pub(super) fn write_resize(image: &Image<'_, '_>, at: u64, buffer: &mut Buffer) -> Result<(), Error> {
     let geometry = &image.layout.plan.geometry;
-    let first = 1 + geometry.desc_blocks;
+    let block_size = geometry.block_size;
+    let first = block_size.first_data_block() + 1 + geometry.desc_blocks;
     image.send(buffer, geometry.place(at).0, 1, |block| {
         block.fill(0);
         let (slots, _) = block.as_chunks_mut::<4>();
@@ -339,9 +345,9 @@ pub(super) fn write_resize(image: &Image<'_, '_>, at: u64, buffer: &mut Buffer) 
     }
     image.send(buffer, BlockNr::new(first), geometry.reserved_desc_blocks, |lists| {
         lists.fill(0);
-        for (reserved, list) in (first..).zip(lists.chunks_exact_mut(BLOCK_LEN)) {
+        for (reserved, list) in (first..).zip(lists.chunks_exact_mut(block_size.len())) {
             for (slot, group) in list.chunks_exact_mut(4).zip(&backups) {
-                slot.copy_from_slice(&low_u32(group * BLOCKS_PER_GROUP + reserved).to_le_bytes());
+                slot.copy_from_slice(&low_u32(group * block_size.blocks_per_group() + reserved).to_le_bytes());
             }
         }
         Ok(())

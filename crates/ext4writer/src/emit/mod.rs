@@ -19,7 +19,7 @@ use crate::checksum::Checksum;
 use crate::error::Error;
 use crate::layout::{Layout, layout};
 use crate::options::Options;
-use crate::units::{BLOCK_BYTES, BlockNr, u64_of};
+use crate::units::{BlockNr, index, u64_of};
 use buffer::Buffer;
 use jobs::Job;
 use metadata::Metadata;
@@ -122,14 +122,14 @@ impl Image<'_, '_> {
         blocks: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let bytes = buffer.blocks(blocks);
+        let bytes = buffer.bytes(index(blocks * self.layout.demand.block_size.bytes()));
         fill(bytes)?;
         self.write(bytes, at)
     }
 
     /// Writes whole blocks.
     fn write(&self, bytes: &[u8], at: BlockNr) -> Result<(), Error> {
-        let offset = at.byte_offset();
+        let offset = self.layout.demand.block_size.offset(at);
         let turn = self.turn.take();
         let written = self.sink.write_all_at(bytes, offset);
         drop(turn);
@@ -140,13 +140,14 @@ impl Image<'_, '_> {
 
     fn report(&self) -> Report {
         let layout = self.layout;
+        let block_bytes = layout.demand.block_size.bytes();
         Report {
             image_bytes: layout.size_bytes(),
-            file_system_bytes: layout.blocks() * BLOCK_BYTES,
-            free_bytes: layout.free_blocks() * BLOCK_BYTES,
+            file_system_bytes: layout.blocks() * block_bytes,
+            free_bytes: layout.free_blocks() * block_bytes,
             inodes: layout.inodes(),
             free_inodes: layout.free_inodes(),
-            journal_bytes: layout.journal_blocks() * BLOCK_BYTES,
+            journal_bytes: layout.journal_blocks() * block_bytes,
             content_bytes: layout.content_bytes(),
             written_bytes: self.written.load(Ordering::Relaxed),
             shared_bytes: self.shared.load(Ordering::Relaxed),

@@ -10,22 +10,22 @@ use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
 use super::dirs::{self, DirectoryPlan};
 use super::identity::Identity;
 use super::xattrs;
+use crate::block_size::BlockSize;
 use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
 use crate::error::{Error, Unrepresentable};
 use crate::options::Options;
-use crate::units::{BLOCK_BYTES, Ino, blocks_for, index, index32, low_u32, u64_of};
+use crate::units::{Ino, index, index32, low_u32, u64_of};
 
 /// Where files that a check finds without a name are put.
 pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
-/// Blocks of a `lost+found` that is made here, so that a check need not allocate any. As `mke2fs`.
-const LOST_AND_FOUND_BLOCKS: u32 = 4;
+/// Bytes of a `lost+found` that is made here, so that a check need not allocate any. As `mke2fs`.
+const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
 /// Names of one node that is no directory.
 const LINKS_MAX: u32 = 65_000;
 /// Inodes that one block of attributes may have (`EXT4_XATTR_REFCOUNT_MAX`).
 const XATTR_USERS_MAX: u32 = 1024;
-const SYMLINK_MAX: usize = 4095;
-/// The size of the largest file: its last block has the number 2^32 - 2.
-const FILE_BYTES_MAX: u64 = 0xFFFF_FFFF * BLOCK_BYTES;
+/// Blocks of the largest file: its last one has the number 2^32 - 2.
+const FILE_BLOCKS_MAX: u64 = 0xFFFF_FFFF;
 
 /// A run of blocks of a file that are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +66,11 @@ impl Runs {
     }
 
     /// The blocks that hold any stored byte.
-    fn of(content: &Content) -> Self {
+    fn of(content: &Content, block_size: BlockSize) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         for segment in content.segments() {
-            let start = low_u32(segment.file_offset / BLOCK_BYTES);
-            let end = low_u32(blocks_for(segment.file_offset + segment.len_bytes));
+            let start = low_u32(segment.file_offset / block_size.bytes());
+            let end = low_u32(block_size.blocks_for(segment.file_offset + segment.len_bytes));
             match runs.last_mut() {
                 Some(last) if start <= last.logical + last.blocks => last.blocks = end - last.logical,
                 last => {
@@ -137,6 +137,7 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Demand<'t> {
     pub(crate) tree: &'t Tree,
+    pub(crate) block_size: BlockSize,
     /// The root, `lost+found`, then all others in order of their paths.
     pub(crate) inodes: Vec<Planned<'t>>,
     /// The inode of each node, 0 for a node that is not in use.
@@ -162,6 +163,7 @@ impl<'t> Demand<'t> {
         let metadata = Metadata { mode: 0o700, mtime: options.time, ..Metadata::default() };
         let mut demand = Self {
             tree,
+            block_size: options.block_size,
             inodes: Vec::with_capacity(tree.len() + 1),
             numbers: vec![0; tree.node_slots()],
             xattr_blocks: Vec::new(),
@@ -273,7 +275,7 @@ impl<'t> Demand<'t> {
             Kind::File(content) => content.segments().iter().map(|segment| segment.len_bytes).sum(),
             _ => 0,
         };
-        let placed = xattrs::place(&node.metadata.xattrs).map_err(|why| self.refuse(id, why))?;
+        let placed = xattrs::place(&node.metadata.xattrs, self.block_size).map_err(|why| self.refuse(id, why))?;
         let (skipped, digest) = (placed.skipped, (!placed.block.is_empty()).then(|| xattrs::digest(&placed.block)));
         let xattr_block = digest.map(|digest| self.xattr_block(owner, digest, known));
         self.times_clamped += u64::from(clamped);
@@ -311,29 +313,31 @@ impl<'t> Demand<'t> {
         seed: [u8; 16],
     ) -> Result<(u32, Option<Box<DirectoryPlan<'t>>>, Runs), Unrepresentable> {
         let Some(id) = id else {
-            let plan = DirectoryPlan::Linear { blocks: LOST_AND_FOUND_BLOCKS };
-            return Ok((2, Some(Box::new(plan)), Runs::whole(LOST_AND_FOUND_BLOCKS)));
+            let blocks = low_u32(self.block_size.blocks_for(LOST_AND_FOUND_BYTES));
+            return Ok((2, Some(Box::new(DirectoryPlan::Linear { blocks })), Runs::whole(blocks)));
         };
         let names = self.tree.names(id);
         let node = self.tree.node(id);
         if !node.is_directory() && names > LINKS_MAX {
             return Err(Unrepresentable::Links { links: names });
         }
+        let file_bytes_max = FILE_BLOCKS_MAX * self.block_size.bytes();
+        let symlink_max = self.block_size.len() - 1;
         let runs = match &node.kind {
             Kind::Directory(_) => {
                 let subdirectories = self.entries(id).filter(|&(_, id)| matches!(self.kind_of(id), Kind::Directory(_)));
                 let links = low_u32(u64_of(subdirectories.count())).saturating_add(2);
-                let plan = dirs::plan(self.entries(id), seed).ok_or(Unrepresentable::DirectorySize)?;
+                let plan = dirs::plan(self.entries(id), seed, self.block_size).ok_or(Unrepresentable::DirectorySize)?;
                 let runs = Runs::whole(plan.blocks());
                 return Ok((directory_links(links), Some(Box::new(plan)), runs));
             }
-            Kind::File(content) if content.size_bytes() > FILE_BYTES_MAX => {
+            Kind::File(content) if content.size_bytes() > file_bytes_max => {
                 let size_bytes = content.size_bytes();
-                return Err(Unrepresentable::FileSize { size_bytes, max_bytes: FILE_BYTES_MAX });
+                return Err(Unrepresentable::FileSize { size_bytes, max_bytes: file_bytes_max });
             }
-            Kind::File(content) => Runs::of(content),
-            Kind::Symlink(target) if target.is_empty() || target.len() > SYMLINK_MAX || target.contains(&0) => {
-                return Err(Unrepresentable::SymlinkTarget { len_bytes: target.len() });
+            Kind::File(content) => Runs::of(content, self.block_size),
+            Kind::Symlink(target) if target.is_empty() || target.len() > symlink_max || target.contains(&0) => {
+                return Err(Unrepresentable::SymlinkTarget { len_bytes: target.len(), max_bytes: symlink_max });
             }
             Kind::Symlink(target) => Runs::whole(u32::from(target.len() >= I_BLOCK_LEN)),
             Kind::CharDevice(_) | Kind::BlockDevice(_) | Kind::Fifo | Kind::Socket => Runs::None,
@@ -414,7 +418,7 @@ mod tests {
             1 << 20,
             vec![segment(0, 1), segment(4000, 200), segment(8192, 4096), segment(20_480, 1), segment(20_482, 8192)],
         );
-        let runs = Runs::of(&content.unwrap());
+        let runs = Runs::of(&content.unwrap(), BlockSize::Kib4);
         let expected =
             [Run { logical: 0, blocks: 3, stored_before: 0 }, Run { logical: 5, blocks: 3, stored_before: 3 }];
         assert_eq!(runs.as_slice(), expected);

@@ -2,15 +2,19 @@
 
 use fstree::NodeId;
 
-use crate::disk::dir_entry::{CAPACITY, entry_len};
-use crate::disk::htree::{NODE_MAX, ROOT_MAX};
+use crate::block_size::BlockSize;
+use crate::disk::dir_entry::{capacity, entry_len};
+use crate::disk::htree::{node_max, root_max};
 use crate::name_hash::hash;
 use crate::units::{index, low_u32, u64_of};
 
 /// `.` and `..`.
 const DOTS_LEN: usize = 24;
+
 /// How full a leaf gets: the rest is room for names that are added later, as `e2fsck -D` leaves it.
-const LEAF_FILL: usize = CAPACITY * 4 / 5;
+const fn leaf_fill(block_size: BlockSize) -> usize {
+    capacity(block_size.len()) * 4 / 5
+}
 
 /// The blocks of a directory.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Indexed<'t> {
     leaves: Vec<u32>,
     /// Index blocks between root and leaves; 0 with one level.
     nodes: u32,
+    /// Leaves that one of them lists.
+    leaves_per_node: u32,
 }
 
 /// An entry and its hash.
@@ -57,27 +63,30 @@ impl DirectoryPlan<'_> {
 pub(crate) fn plan<'t>(
     entries: impl Iterator<Item = (&'t [u8], Option<NodeId>)> + Clone,
     seed: [u8; 16],
+    block_size: BlockSize,
 ) -> Option<DirectoryPlan<'t>> {
     let len = entries.clone().fold(DOTS_LEN, |len, (name, _)| len.saturating_add(entry_len(name)));
-    if len <= CAPACITY {
+    if len <= capacity(block_size.len()) {
         return Some(DirectoryPlan::Linear { blocks: 1 });
     }
     let mut entries: Vec<_> = entries.map(|(name, id)| Hashed { hash: hash(name, seed), name, id }).collect();
     entries.sort_unstable();
-    let leaves = split(&entries);
-    let nodes = if leaves.len() <= ROOT_MAX { 0 } else { leaves.len().div_ceil(NODE_MAX) };
-    if nodes > ROOT_MAX {
+    let leaves = split(&entries, leaf_fill(block_size));
+    let (root_max, node_max) = (root_max(block_size.len()), node_max(block_size.len()));
+    let nodes = if leaves.len() <= root_max { 0 } else { leaves.len().div_ceil(node_max) };
+    if nodes > root_max {
         return None;
     }
-    Some(DirectoryPlan::Indexed(Indexed { entries, leaves, nodes: low_u32(u64_of(nodes)) }))
+    let [nodes, leaves_per_node] = [nodes, node_max].map(|number| low_u32(u64_of(number)));
+    Some(DirectoryPlan::Indexed(Indexed { entries, leaves, nodes, leaves_per_node }))
 }
 
-fn split(entries: &[Hashed<'_>]) -> Vec<u32> {
+fn split(entries: &[Hashed<'_>], leaf_fill: usize) -> Vec<u32> {
     let mut leaves = vec![0];
     let mut filled = 0;
     for (number, entry) in (0..).zip(entries) {
         let len = entry_len(entry.name);
-        if filled + len > LEAF_FILL {
+        if filled + len > leaf_fill {
             leaves.push(number);
             filled = 0;
         }
@@ -90,6 +99,12 @@ impl<'t> Indexed<'t> {
     /// Index blocks between root and leaves.
     pub(crate) fn nodes(&self) -> u32 {
         self.nodes
+    }
+
+    /// The leaves that an index block below the root lists.
+    pub(crate) fn leaves_of(&self, node: u32) -> std::ops::Range<u32> {
+        let first = node * self.leaves_per_node;
+        first..(first + self.leaves_per_node).min(self.leaf_count())
     }
 
     /// The block of the directory that is its first leaf.
@@ -120,14 +135,14 @@ mod tests {
     use super::*;
 
     fn plan_of(names: &[Vec<u8>]) -> DirectoryPlan<'_> {
-        plan(names.iter().map(|name| (name.as_slice(), None)), [1; 16]).unwrap()
+        plan(names.iter().map(|name| (name.as_slice(), None)), [1; 16], BlockSize::Kib4).unwrap()
     }
 
     #[test]
     fn linear_until_the_block_is_full() {
         // 13 entries of 264 bytes and one that fills what is left to the byte, then one byte more than a word.
         let mut names: Vec<Vec<u8>> = (0..15).map(|i| vec![b'a' + i; 255]).collect();
-        names.push(vec![b'z'; CAPACITY - DOTS_LEN - 15 * 264 - 8]);
+        names.push(vec![b'z'; capacity(4096) - DOTS_LEN - 15 * 264 - 8]);
         assert!(matches!(plan_of(&names), DirectoryPlan::Linear { blocks: 1 }));
         names.last_mut().unwrap().push(b'z');
         assert!(matches!(plan_of(&names), DirectoryPlan::Indexed(_)));

@@ -2,7 +2,8 @@
 
 use super::demand::Run;
 use super::geometry::Geometry;
-use crate::disk::extent::{EXTENT_BLOCKS_MAX, Extent, NODE_MAX, ROOT_MAX};
+use crate::block_size::BlockSize;
+use crate::disk::extent::{EXTENT_BLOCKS_MAX, Extent, ROOT_MAX, node_max};
 use crate::units::{low_u16, low_u32, u64_of};
 
 /// The extents of blocks that were handed out from the `at`-th free block on.
@@ -24,16 +25,16 @@ pub(crate) fn extents(geometry: &Geometry, runs: &[Run], at: u64) -> impl Iterat
 }
 
 /// Blocks of the tree beside its root in the inode.
-pub(crate) fn tree_blocks(extents: usize) -> u64 {
-    levels(extents).iter().map(|&nodes| u64_of(nodes)).sum()
+pub(crate) fn tree_blocks(extents: usize, block_size: BlockSize) -> u64 {
+    levels(extents, block_size).iter().map(|&nodes| u64_of(nodes)).sum()
 }
 
 /// Nodes of each level, leaves first, without the root. Empty when the extents fit into the root.
-pub(crate) fn levels(extents: usize) -> Vec<usize> {
+pub(crate) fn levels(extents: usize, block_size: BlockSize) -> Vec<usize> {
     let mut levels = Vec::new();
     let mut entries = extents;
     while entries > ROOT_MAX {
-        entries = entries.div_ceil(NODE_MAX);
+        entries = entries.div_ceil(node_max(block_size.len()));
         levels.push(entries);
     }
     levels
@@ -57,8 +58,9 @@ mod tests {
             (4 * 340 * 340, &[1360, 4]),
             (4 * 340 * 340 + 1, &[1361, 5, 1]),
         ] {
-            assert_eq!(levels(extents), expected, "{extents}");
+            assert_eq!(levels(extents, BlockSize::Kib4), expected, "{extents}");
         }
+        assert_eq!(levels(4 * 84 * 84 + 1, BlockSize::Kib1), [337, 5, 1]);
     }
 
     #[test]

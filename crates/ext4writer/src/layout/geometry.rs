@@ -8,19 +8,15 @@
 //!     superblock and descriptors again in groups 1, 3^n, 5^n, 7^n (sparse_super)
 //! ```
 
+use crate::block_size::BlockSize;
 use crate::disk::group_desc::DESC_LEN;
 use crate::disk::inode::INODE_LEN;
 use crate::options::{Inodes, Options};
-use crate::units::{BLOCK_BYTES, BLOCK_LEN, BLOCKS_PER_GROUP, BlockNr, Ino, index, low_u32, u64_of};
+use crate::units::{BlockNr, Ino, index, low_u32, u64_of};
 
-/// The most blocks of an image: block numbers of 32 bits, as the resize inode and the checkers want them.
-pub(crate) const BLOCKS_MAX: u64 = 0xFFFF_FFFF;
-/// Inodes that a block of the inode table holds.
-pub(crate) const INODES_PER_BLOCK: u64 = u64_of(BLOCK_LEN / INODE_LEN);
-/// Group descriptors that a block holds.
-const DESCS_PER_BLOCK: u64 = u64_of(BLOCK_LEN / DESC_LEN);
-/// Block numbers that an indirect block holds: the most blocks that can be set aside for more descriptors.
-const ADDRESSES_PER_BLOCK: u64 = BLOCK_BYTES / 4;
+/// Inodes of a group are a multiple of this: they fill whole blocks of every size and whole bytes of a bitmap, and the first
+/// group has all that are reserved.
+const INODES_STEP: u64 = 16;
 /// `s_log_groups_per_flex`.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 const GROUPS_PER_FLEX: u64 = 1 << LOG_GROUPS_PER_FLEX;
@@ -52,6 +48,7 @@ pub(crate) struct Range {
 /// The file system without its content.
 #[derive(Debug)]
 pub(crate) struct Geometry {
+    pub(crate) block_size: BlockSize,
     /// Blocks of the file system.
     pub(crate) blocks: u64,
     /// Blocks of group descriptors.
@@ -76,6 +73,7 @@ pub(crate) struct TooSmall {
 /// The numbers that come before any placing.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
+    block_size: BlockSize,
     blocks: u64,
     groups: u64,
     desc_blocks: u64,
@@ -99,8 +97,18 @@ impl Geometry {
         let fixed = merge(fixed);
         let free = complement(&fixed, counts.blocks);
         let free_blocks = free.last().map_or(0, |last| last.before + last.blocks);
-        let Counts { blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
-        Ok(Self { blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, groups, fixed, free, free_blocks })
+        let Counts { block_size, blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
+        Ok(Self {
+            block_size,
+            blocks,
+            desc_blocks,
+            reserved_desc_blocks,
+            inodes_per_group,
+            groups,
+            fixed,
+            free,
+            free_blocks,
+        })
     }
 
     /// How many groups there are.
@@ -131,15 +139,15 @@ impl Geometry {
 
     /// The blocks of a group.
     pub(crate) fn group_range(&self, group: u64) -> Range {
-        let start = group * BLOCKS_PER_GROUP;
-        Range { start, end: (start + BLOCKS_PER_GROUP).min(self.blocks) }
+        let start = group_start(self.block_size, group);
+        Range { start, end: (start + self.block_size.blocks_per_group()).min(self.blocks) }
     }
 }
 
 impl Counts {
     fn new(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
         let mut counts = Self::of_blocks(blocks, inodes_needed, options)?;
-        let last = (counts.groups - 1) * BLOCKS_PER_GROUP;
+        let last = group_start(options.block_size, counts.groups - 1);
         // A last group that would not even hold its own backup is left out.
         if counts.groups > 1 && counts.blocks - last <= counts.backup_blocks(counts.groups - 1) {
             counts = Self::of_blocks(last, inodes_needed, options)?;
@@ -148,31 +156,33 @@ impl Counts {
     }
 
     fn of_blocks(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
-        let groups = blocks.div_ceil(BLOCKS_PER_GROUP).max(1);
-        let inodes_per_group_max =
-            BLOCKS_PER_GROUP.min(u64::from(u32::MAX) / groups / INODES_PER_BLOCK * INODES_PER_BLOCK);
+        let block_size = options.block_size;
+        let (first, per_group) = (block_size.first_data_block(), block_size.blocks_per_group());
+        let groups = blocks.saturating_sub(first).div_ceil(per_group).max(1);
+        let inodes_per_group_max = per_group.min(u64::from(u32::MAX) / groups / INODES_STEP * INODES_STEP);
         let needed = match options.inodes {
-            Inodes::BytesPerInode(_) => inodes_needed + inodes_needed / 16 + INODES_PER_BLOCK,
+            Inodes::BytesPerInode(_) => inodes_needed + inodes_needed / 16 + INODES_STEP,
             Inodes::Exact(inodes) => u64::from(inodes).max(inodes_needed),
         };
         let groups_needed = needed.div_ceil(inodes_per_group_max);
         if groups_needed > groups {
-            return Err(TooSmall { blocks_min: (groups_needed - 1) * BLOCKS_PER_GROUP + 1 });
+            return Err(TooSmall { blocks_min: group_start(block_size, groups_needed - 1) + 1 });
         }
         let wanted = match options.inodes {
-            Inodes::BytesPerInode(bytes) => (blocks * BLOCK_BYTES / u64::from(bytes.get())).max(needed),
+            Inodes::BytesPerInode(bytes) => (blocks * block_size.bytes() / u64::from(bytes.get())).max(needed),
             Inodes::Exact(_) => needed,
         };
-        let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK).min(inodes_per_group_max);
-        let desc_blocks = groups.div_ceil(DESCS_PER_BLOCK);
-        let grown = blocks.saturating_mul(u64::from(options.grow_factor)).min(BLOCKS_MAX);
-        let grown_desc_blocks = grown.div_ceil(BLOCKS_PER_GROUP).div_ceil(DESCS_PER_BLOCK);
-        let reserved_desc_blocks = grown_desc_blocks.saturating_sub(desc_blocks).min(ADDRESSES_PER_BLOCK);
-        Ok(Self { blocks, groups, desc_blocks, reserved_desc_blocks, inodes_per_group })
+        let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_STEP).min(inodes_per_group_max);
+        let descs_per_block = block_size.holds(DESC_LEN);
+        let desc_blocks = groups.div_ceil(descs_per_block);
+        let grown = blocks.saturating_mul(u64::from(options.grow_factor)).min(block_size.blocks_max());
+        let grown_desc_blocks = grown.saturating_sub(first).div_ceil(per_group).div_ceil(descs_per_block);
+        let reserved_desc_blocks = grown_desc_blocks.saturating_sub(desc_blocks).min(block_size.addresses_per_block());
+        Ok(Self { block_size, blocks, groups, desc_blocks, reserved_desc_blocks, inodes_per_group })
     }
 
     fn inode_table_blocks(&self) -> u64 {
-        self.inodes_per_group / INODES_PER_BLOCK
+        self.inodes_per_group / self.block_size.holds(INODE_LEN)
     }
 
     fn backup_blocks(&self, group: u64) -> u64 {
@@ -182,7 +192,7 @@ impl Counts {
     /// Spares the placing where the structures alone are larger than the image.
     fn check_overhead(&self, asked: u64) -> Result<(), TooSmall> {
         let backups: u64 = (0..self.groups).map(|group| self.backup_blocks(group)).sum();
-        let overhead = backups + self.groups * (2 + self.inode_table_blocks());
+        let overhead = self.block_size.first_data_block() + backups + self.groups * (2 + self.inode_table_blocks());
         if overhead < self.blocks {
             Ok(())
         } else {
@@ -191,16 +201,17 @@ impl Counts {
     }
 
     fn lower_bound(&self, asked: u64, missing_blocks: u64) -> u64 {
-        lower_bound(asked, missing_blocks, self.groups)
+        lower_bound(asked, missing_blocks, self.groups, self.block_size)
     }
 
     fn backups(&self) -> Vec<Range> {
         let with = (0..self.groups).filter(|&group| has_backup(group));
-        with.map(|group| self.backup_range(group)).collect()
+        let boot = Range { start: 0, end: self.block_size.first_data_block() };
+        std::iter::once(boot).filter(|boot| boot.end > 0).chain(with.map(|group| self.backup_range(group))).collect()
     }
 
     fn backup_range(&self, group: u64) -> Range {
-        let start = group * BLOCKS_PER_GROUP;
+        let start = group_start(self.block_size, group);
         Range { start, end: start + self.backup_blocks(group) }
     }
 
@@ -208,7 +219,7 @@ impl Counts {
     fn flexes(&self) -> Vec<std::ops::Range<u64>> {
         let mut starts: Vec<u64> = (0..self.groups).step_by(index(GROUPS_PER_FLEX)).collect();
         if let [_, .., last] = starts[..] {
-            let left = self.blocks - last * BLOCKS_PER_GROUP;
+            let left = self.blocks - group_start(self.block_size, last);
             let structures = (self.groups - last) * (2 + self.inode_table_blocks());
             if left < 2 * (structures + self.backup_blocks(last)) {
                 starts.pop();
@@ -219,7 +230,7 @@ impl Counts {
     }
 
     fn place_flex(&self, flex: std::ops::Range<u64>, groups: &mut Vec<Group>, fixed: &mut Vec<Range>) -> Option<()> {
-        let mut cursor = flex.start * BLOCKS_PER_GROUP;
+        let mut cursor = group_start(self.block_size, flex.start);
         let mut take = |blocks| {
             let start = self.fit(cursor, blocks)?;
             cursor = start + blocks;
@@ -242,9 +253,9 @@ impl Counts {
     /// The first place from `cursor` on where so many blocks are in one piece between the backups.
     fn fit(&self, mut cursor: u64, blocks: u64) -> Option<u64> {
         loop {
-            let group = cursor / BLOCKS_PER_GROUP;
+            let group = (cursor - self.block_size.first_data_block()) / self.block_size.blocks_per_group();
             cursor = cursor.max(self.backup_range(group).end);
-            let next = (group + 1) * BLOCKS_PER_GROUP;
+            let next = group_start(self.block_size, group + 1);
             if cursor + blocks <= next || !has_backup(group + 1) {
                 return (cursor + blocks <= self.blocks).then_some(cursor);
             }
@@ -255,8 +266,14 @@ impl Counts {
 
 /// A size below which nothing works, when an image of `asked` blocks in `groups` groups misses some blocks. What
 /// another block adds is at most that block and what rounding the inode tables to whole blocks took before.
-pub(crate) fn lower_bound(asked: u64, missing_blocks: u64, groups: u64) -> u64 {
-    asked + missing_blocks.saturating_sub(2 * groups + 16).max(1)
+pub(crate) fn lower_bound(asked: u64, missing_blocks: u64, groups: u64, block_size: BlockSize) -> u64 {
+    let rounded = INODES_STEP.div_ceil(block_size.holds(INODE_LEN));
+    asked + missing_blocks.saturating_sub((1 + rounded) * groups + 16).max(1)
+}
+
+/// The first block of a group.
+pub(crate) const fn group_start(block_size: BlockSize, group: u64) -> u64 {
+    block_size.first_data_block() + group * block_size.blocks_per_group()
 }
 
 /// Whether a group holds a copy of superblock and descriptors (`sparse_super`).
@@ -340,7 +357,7 @@ mod tests {
                 let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
                 assert_eq!(fixed + geometry.free_blocks, geometry.blocks, "{blocks}");
                 assert!(geometry.blocks <= blocks && geometry.inode_count() >= inodes);
-                assert_eq!(geometry.group_count(), geometry.blocks.div_ceil(BLOCKS_PER_GROUP));
+                assert_eq!(geometry.group_count(), geometry.blocks.div_ceil(32_768));
             }
         }
     }

@@ -18,16 +18,14 @@ pub(crate) mod xattrs;
 
 use fstree::Tree;
 
+use crate::block_size::BlockSize;
 use crate::disk::extent::ROOT_MAX;
 use crate::error::Error;
 use crate::options::{ImageSize, Inodes, Journal, Options};
-use crate::units::{BLOCK_BYTES, Ino, blocks_for, low_u32, u64_of};
+use crate::units::{Ino, low_u32, u64_of};
 use demand::{Demand, Run, Runs};
-use geometry::{BLOCKS_MAX, Geometry, TooSmall, lower_bound};
+use geometry::{Geometry, TooSmall, lower_bound};
 use identity::Identity;
-
-/// The largest image in bytes.
-const IMAGE_BYTES_MAX: u64 = BLOCKS_MAX * BLOCK_BYTES;
 
 /// The place of every block of an image of one tree.
 #[derive(Debug)]
@@ -70,11 +68,12 @@ pub(crate) struct ExtentTree {
 pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
     let identity = Identity::of(tree, options);
     let demand = checked_demand(tree, &identity, options)?;
+    let block_size = options.block_size;
     let (plan, size_bytes) = match options.size {
         ImageSize::Exact(size_bytes) => (exact(&demand, options, size_bytes)?, size_bytes),
         ImageSize::Auto { headroom_bytes } => {
-            let plan = smallest(&demand, options, 1, blocks_for(headroom_bytes))?;
-            let size_bytes = plan.geometry.blocks * BLOCK_BYTES;
+            let plan = smallest(&demand, options, 1, block_size.blocks_for(headroom_bytes))?;
+            let size_bytes = plan.geometry.blocks * block_size.bytes();
             (plan, size_bytes)
         }
     };
@@ -93,8 +92,8 @@ pub fn required_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
         ImageSize::Exact(_) => 0,
         ImageSize::Auto { headroom_bytes } => headroom_bytes,
     };
-    let plan = smallest(&demand, options, 1, blocks_for(headroom_bytes))?;
-    Ok(plan.geometry.blocks * BLOCK_BYTES)
+    let plan = smallest(&demand, options, 1, options.block_size.blocks_for(headroom_bytes))?;
+    Ok(plan.geometry.blocks * options.block_size.bytes())
 }
 
 fn checked_demand<'t>(tree: &'t Tree, identity: &Identity, options: &Options) -> Result<Demand<'t>, Error> {
@@ -109,22 +108,23 @@ fn checked_demand<'t>(tree: &'t Tree, identity: &Identity, options: &Options) ->
 }
 
 fn exact(demand: &Demand<'_>, options: &Options, size_bytes: u64) -> Result<Plan, Error> {
-    let blocks = size_bytes / BLOCK_BYTES;
-    if blocks > BLOCKS_MAX {
-        return Err(Error::TooLarge { max_bytes: IMAGE_BYTES_MAX });
+    let block_bytes = options.block_size.bytes();
+    let blocks = size_bytes / block_bytes;
+    if blocks > options.block_size.blocks_max() {
+        return Err(too_large(options.block_size));
     }
     if let Ok(plan) = Plan::new(demand, options, blocks, 0) {
         return Ok(plan);
     }
     let larger = smallest(demand, options, blocks + 1, 0)?;
     let (blocks, inodes) = (larger.used, demand.inode_count());
-    Err(Error::NoSpace { size_bytes, needed_bytes: larger.geometry.blocks * BLOCK_BYTES, blocks, inodes })
+    Err(Error::NoSpace { size_bytes, needed_bytes: larger.geometry.blocks * block_bytes, blocks, block_bytes, inodes })
 }
 
 /// The plan of the smallest image of at least `blocks` blocks that has `headroom` blocks left. What the file system needs for
 /// itself does not only grow with its size, so the sizes that may do are tried one by one.
 fn smallest(demand: &Demand<'_>, options: &Options, mut blocks: u64, headroom: u64) -> Result<Plan, Error> {
-    while blocks <= BLOCKS_MAX {
+    while blocks <= options.block_size.blocks_max() {
         options.check_cancel()?;
         match Plan::new(demand, options, blocks, headroom) {
             Ok(plan) => return Ok(plan),
@@ -132,7 +132,11 @@ fn smallest(demand: &Demand<'_>, options: &Options, mut blocks: u64, headroom: u
             Err(TooSmall { blocks_min }) => blocks = blocks_min.max(blocks + 1),
         }
     }
-    Err(Error::TooLarge { max_bytes: IMAGE_BYTES_MAX })
+    Err(too_large(options.block_size))
+}
+
+fn too_large(block_size: BlockSize) -> Error {
+    Error::TooLarge { max_bytes: block_size.blocks_max() * block_size.bytes() }
 }
 
 impl Plan {
@@ -144,7 +148,11 @@ impl Plan {
         let trees_at = content_at + demand.blocks;
         let missing = |used: u64| {
             let missing = (used + headroom).saturating_sub(geometry.free_blocks);
-            if missing == 0 { Ok(()) } else { Err(lower_bound(blocks, missing, geometry.group_count())) }
+            if missing == 0 {
+                Ok(())
+            } else {
+                Err(lower_bound(blocks, missing, geometry.group_count(), options.block_size))
+            }
         };
         let missing = |used| missing(used).map_err(|blocks_min| TooSmall { blocks_min });
         missing(trees_at)?;
@@ -197,7 +205,7 @@ fn extent_trees(demand: &Demand<'_>, geometry: &Geometry, journal: &Runs, conten
     let mut at = content_at + demand.blocks;
     let mut trees = Vec::new();
     let mut add = |ino, runs: &[Run], data_at| {
-        let blocks = extents::tree_blocks(extents::extents(geometry, runs, data_at).count());
+        let blocks = extents::tree_blocks(extents::extents(geometry, runs, data_at).count(), geometry.block_size);
         if blocks > 0 {
             trees.push(ExtentTree { ino, at, blocks });
             at += blocks;
@@ -220,7 +228,7 @@ impl Layout<'_> {
         self.size_bytes
     }
 
-    /// Blocks of 4 KiB of the file system.
+    /// Blocks of the file system.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.plan.geometry.blocks

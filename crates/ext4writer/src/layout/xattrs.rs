@@ -6,7 +6,8 @@ use fstree::Xattrs;
 use sha2::{Digest, Sha256};
 
 use super::acl;
-use crate::disk::xattr::{Attribute, BLOCK_CAPACITY, TAIL_CAPACITY};
+use crate::block_size::BlockSize;
+use crate::disk::xattr::{Attribute, TAIL_CAPACITY, block_capacity};
 use crate::error::Unrepresentable;
 use crate::units::{low_u8, u64_of};
 
@@ -25,7 +26,7 @@ pub(crate) struct Placed<'a> {
 }
 
 /// Places attributes: the tail first, in order, as long as one fits.
-pub(crate) fn place(xattrs: &Xattrs) -> Result<Placed<'_>, Unrepresentable> {
+pub(crate) fn place(xattrs: &Xattrs, block_size: BlockSize) -> Result<Placed<'_>, Unrepresentable> {
     let mut placed = Placed::default();
     let mut attributes = Vec::with_capacity(xattrs.len());
     for (name, value) in xattrs {
@@ -47,8 +48,9 @@ pub(crate) fn place(xattrs: &Xattrs) -> Result<Placed<'_>, Unrepresentable> {
             placed.block.push(attribute);
         }
     }
-    if block_len > BLOCK_CAPACITY {
-        return Err(Unrepresentable::XattrSize { len_bytes: block_len, max_bytes: BLOCK_CAPACITY });
+    let max_bytes = block_capacity(block_size.len());
+    if block_len > max_bytes {
+        return Err(Unrepresentable::XattrSize { len_bytes: block_len, max_bytes });
     }
     Ok(placed)
 }
@@ -92,14 +94,14 @@ mod tests {
     #[test]
     fn small_ones_stay_in_the_inode() {
         let xattrs = xattrs(&[(b"user.a", 8), (b"security.capability", 20)]);
-        let placed = place(&xattrs).unwrap();
+        let placed = place(&xattrs, BlockSize::Kib4).unwrap();
         assert_eq!((placed.tail.len(), placed.block.len(), placed.skipped), (2, 0, 0));
     }
 
     #[test]
     fn a_block_is_ordered_by_prefix_length_and_name() {
         let xattrs = xattrs(&[(b"user.bb", 90), (b"user.c", 90), (b"trusted.a", 90), (b"user.a", 90)]);
-        let placed = place(&xattrs).unwrap();
+        let placed = place(&xattrs, BlockSize::Kib4).unwrap();
         let names: Vec<_> = placed.block.iter().map(|a| (a.e_name_index, a.name)).collect();
         assert_eq!(names, [(1, &b"a"[..]), (1, b"c"), (1, b"bb"), (4, b"a")]);
     }
@@ -107,12 +109,15 @@ mod tests {
     #[test]
     fn what_linux_does_not_have_is_counted_and_what_does_not_fit_is_refused() {
         let odd = xattrs(&[(b"com.apple.quarantine", 3), (b"user.", 3), (b"system.nfs4_acl", 3), (b"user.ok", 3)]);
-        let placed = place(&odd).unwrap();
+        let placed = place(&odd, BlockSize::Kib4).unwrap();
         assert_eq!((placed.tail.len(), placed.skipped), (1, 3));
         // Entry of 20 bytes and value fill the block exactly, then not.
-        assert!(place(&xattrs(&[(b"user.abcd", BLOCK_CAPACITY - 20)])).is_ok());
-        assert!(place(&xattrs(&[(b"user.abcd", BLOCK_CAPACITY - 19)])).is_err());
+        for size in BlockSize::ALL {
+            let capacity = block_capacity(size.len());
+            assert!(place(&xattrs(&[(b"user.abcd", capacity - 20)]), size).is_ok());
+            assert!(place(&xattrs(&[(b"user.abcd", capacity - 19)]), size).is_err());
+        }
         let long = [b"user.".as_slice(), &[b'x'; 256]].concat();
-        assert!(matches!(place(&xattrs(&[(&long, 1)])), Err(Unrepresentable::XattrName { .. })));
+        assert!(matches!(place(&xattrs(&[(&long, 1)]), BlockSize::Kib4), Err(Unrepresentable::XattrName { .. })));
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::num::NonZeroU32;
 
-use ext4writer::{Error, ImageSize, Inodes, Journal, Options, required_size, write_image};
+use ext4writer::{BlockSize, Error, ImageSize, Inodes, Journal, Options, required_size, write_image};
 use fstree::Tree;
 
 use crate::support::fsck;
@@ -15,10 +15,18 @@ const MIB: u64 = 1 << 20;
 fn trees() -> [Tree; 3] {
     let mut some = Builder::new();
     trees::names(&mut some);
-    trees::symlinks(&mut some);
+    // What every size of a block holds: long targets and attributes need 4 KiB.
+    let mut everything = Builder::new();
+    for class in [trees::sizes, trees::devices, trees::hard_links, trees::owners, trees::acls, trees::holes] {
+        class(&mut everything);
+    }
+    trees::deep(&mut everything, 60);
+    for i in 0..4_000 {
+        everything.file(Tree::ROOT, format!("file-{i:040}"), i % 3);
+    }
     some.file(Tree::ROOT, "f", 300_000);
     some.sparse(Tree::ROOT, "holes", 10 << 20, &[(0, 1), (4_095, 2), (70_000, 5_000), (9 << 20, 4_096)]);
-    [Tree::new(trees::metadata(0o755)), some.tree, trees::everything().tree]
+    [Tree::new(trees::metadata(0o755)), some.tree, everything.tree]
 }
 
 fn variants() -> Vec<Options> {
@@ -53,10 +61,12 @@ fn every_image_is_clean() {
     let path = dir.path().join("image");
     let (mut written, mut too_small) = (0, 0);
     for tree in trees() {
-        for options in variants() {
-            for &size in &sizes {
-                let options = Options { size: ImageSize::Exact(size), ..options.clone() };
-                let shown = || format!("{size} bytes, {:?}, {:?}", options.journal, options.inodes);
+        for (chosen, options) in variants().into_iter().enumerate() {
+            for (number, &size) in sizes.iter().enumerate() {
+                // Every size of blocks with every option, and with every size of an image as the options go on.
+                let block_size = BlockSize::ALL[(number + chosen) % 3];
+                let options = Options { size: ImageSize::Exact(size), block_size, ..options.clone() };
+                let shown = || format!("{size} bytes, {block_size:?}, {:?}, {:?}", options.journal, options.inodes);
                 match write_image(&tree, &options, &path) {
                     Ok(report) => assert_eq!(report.image_bytes, size, "{}", shown()),
                     Err(Error::NoSpace { needed_bytes, .. }) => {

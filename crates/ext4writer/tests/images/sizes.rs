@@ -83,7 +83,7 @@ fn the_smallest_image_works_and_one_block_less_does_not() {
         image(&builder.tree, &Options { size: ImageSize::Exact(size), ..options.clone() });
         let less = Options { size: ImageSize::Exact(size - 4096), ..options.clone() };
         match layout(&builder.tree, &less).unwrap_err() {
-            Error::NoSpace { size_bytes, needed_bytes, blocks, inodes } => {
+            Error::NoSpace { size_bytes, needed_bytes, blocks, block_bytes: 4096, inodes } => {
                 assert_eq!((size_bytes, needed_bytes), (size - 4096, size));
                 assert!(blocks * 4096 <= size && inodes >= 11, "{blocks} blocks, {inodes} inodes");
             }
