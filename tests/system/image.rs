@@ -34,9 +34,14 @@ fn a_debian_becomes_an_identical_image() {
         let suite = ["--quiet", "--variant=minbase", "--format=tar", "bookworm"];
         run(Command::new("mmdebstrap").args(suite).arg(&tar));
     }
-    run(Command::new(drydock()).args(["image", "ext4"]).arg(&tar).args(["--size", "512MiB", "-o"]).arg(&image));
-    assert_eq!(std::fs::metadata(&image).unwrap().len(), 512 << 20);
-    verify(&shared, &tar, &image);
+    for block_size in ["4KiB", "2KiB", "1KiB"] {
+        let mut write = Command::new(drydock());
+        write.args(["image", "ext4", "--block-size", block_size]).arg(&tar);
+        run(write.args(["--size", "512MiB", "-o"]).arg(&image));
+        assert_eq!(std::fs::metadata(&image).unwrap().len(), 512 << 20);
+        verify(&shared, &tar, &image);
+        run(Command::new(drydock()).args(["image", "verify"]).arg(&image));
+    }
 }
 
 #[test]

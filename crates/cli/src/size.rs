@@ -1,6 +1,6 @@
 //! Sizes as people write them.
 
-use drydock::ImageSize;
+use drydock::{BlockSize, ImageSize};
 
 /// What `auto` leaves free.
 const HEADROOM_BYTES: u64 = 64 << 20;
@@ -31,6 +31,11 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| {
         format!("'{text}' is not a size; write bytes or a number with KiB, MiB, GiB or TiB, as in 512MiB")
     })
+}
+
+/// The size of a block of ext4.
+pub(crate) fn parse_block_size(text: &str) -> Result<BlockSize, String> {
+    BlockSize::of_bytes(parse_bytes(text)?).ok_or_else(|| "a block has 1KiB, 2KiB or 4KiB".to_owned())
 }
 
 /// The size of an image: a number of bytes or `auto`.

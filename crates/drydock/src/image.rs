@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use buildengine::Cancel;
-use ext4writer::{ImageSize, Report};
+use ext4writer::{BlockSize, ImageSize, Report};
 use fstree::{Kind, Timestamp, Tree};
 use ocilayers::{Digest, Image, ImageRef, OpenOptions, Store};
 use sha2::{Digest as _, Sha256};
@@ -25,25 +25,31 @@ pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: 
     Ok(ocilayers::flatten(&layers, limits)?)
 }
 
-/// Writes `tree` as an ext4 image of exactly `size` to `output`, which appears when it is complete.
+/// How an ext4 image is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How large it is.
+    pub size: ImageSize,
+    /// How large its blocks are.
+    pub block_size: BlockSize,
+    /// Threads; as many as the machine runs at once if none are named.
+    pub threads: Option<usize>,
+    /// Whether it is on the disk when it is reported, not only in the memory of the system.
+    pub durable: bool,
+}
+
+/// Writes `tree` as an ext4 image of that shape to `output`, which appears when it is complete.
 ///
 /// `identity` names the content: the UUID and the hash seed of the file system are made from it, its time is that of the
-/// youngest file, so that the same content gives the same bytes. A `durable` image is on the disk when this returns, not
-/// only in the memory of the system.
+/// youngest file, so that the same content gives the same bytes.
 ///
 /// # Errors
 /// The content does not fit (the error says what it needs), can't be read, or the image can't be written.
-pub fn write_image(
-    tree: &Tree,
-    identity: &str,
-    size: ImageSize,
-    output: &Path,
-    threads: Option<usize>,
-    durable: bool,
-    cancel: &Cancel,
-) -> Result<Report, Error> {
+pub fn write_image(tree: &Tree, identity: &str, shape: Shape, output: &Path, cancel: &Cancel) -> Result<Report, Error> {
+    let Shape { size, block_size, threads, durable } = shape;
     let options = ext4writer::Options {
         size,
+        block_size,
         uuid: Some(uuid(&format!("drydock file system {identity}"))),
         hash_seed: Some(uuid(&format!("drydock directory hash {identity}"))),
         time: newest(tree),

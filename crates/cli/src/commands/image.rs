@@ -29,8 +29,9 @@ pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
         Image::Flatten { reference, output, sources, state } => {
             flatten(reference, &sources.options()?, output.as_deref(), state)?;
         }
-        Image::Ext4 { reference, output, size, dig_holes, sources, state } => {
-            return ext4(reference, sources.options()?, output, *size, *dig_holes, state);
+        Image::Ext4 { reference, output, size, block_size, dig_holes, sources, state } => {
+            let shape = drydock::Shape { size: *size, block_size: *block_size, threads: state.threads, durable: false };
+            return ext4(reference, sources.options()?, output, shape, *dig_holes, state);
         }
         Image::Verify { image, format } => return verify(image, *format),
     }
@@ -183,7 +184,7 @@ fn ext4(
     reference: &str,
     mut options: OpenOptions,
     output: &Path,
-    size: drydock::ImageSize,
+    shape: drydock::Shape,
     dig_holes: bool,
     state: &State,
 ) -> anyhow::Result<ExitCode> {
@@ -195,9 +196,8 @@ fn ext4(
     if let (true, Ok(tree)) = (dig_holes, &mut tree) {
         tree.dig_holes().context("a content can't be read to look for zeros")?;
     }
-    let written = tree.and_then(|tree| {
-        drydock::write_image(&tree, &reference.to_string(), size, output, state.threads, false, signals.cancel())
-    });
+    let written =
+        tree.and_then(|tree| drydock::write_image(&tree, &reference.to_string(), shape, output, signals.cancel()));
     match written {
         Ok(report) => {
             let memory = peak_memory().map(display_bytes).unwrap_or_default();

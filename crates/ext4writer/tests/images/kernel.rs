@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ext4writer::{Journal, Options};
+use ext4writer::{BlockSize, Journal, Options};
 use fstree::{Kind, Metadata, NodeId, Tree, walk};
 
 use crate::support::{Image, bytes_of, fsck, image, sized, skip, unmount};
@@ -117,6 +117,30 @@ fn the_kernel_reads_every_class() {
     let image = image(&builder.tree, &sized(128 << 20));
     let Some(mount) = Mount::new(&image, "loop,ro") else { return };
     compare(&builder.tree, &mount.0);
+}
+
+#[test]
+fn the_kernel_reads_and_writes_small_blocks() {
+    let mut builder = trees::of_any_block_size();
+    trees::times(&mut builder);
+    let many = builder.directory(Tree::ROOT, "many");
+    for i in 0..5_000 {
+        builder.add(many, format!("{i:0200}"), metadata(0o600), Kind::Fifo);
+    }
+    for block_size in [BlockSize::Kib1, BlockSize::Kib2] {
+        let image = image(&builder.tree, &Options { block_size, ..sized((300 << 20) + 511) });
+        let Some(mount) = Mount::new(&image, "loop,ro") else { return };
+        compare(&builder.tree, &mount.0);
+        drop(mount);
+        let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+        for i in 0..2_000 {
+            fs::write(mount.0.join(format!("many/new {i}")), vec![b'x'; 1_500]).unwrap();
+        }
+        assert!(fill(&mount.0.join("full")) > 0);
+        compare_names(&builder.tree, &mount.0);
+        drop(mount);
+        fsck("-fn", &image.path);
+    }
 }
 
 #[test]

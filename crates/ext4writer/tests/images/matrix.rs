@@ -12,20 +12,16 @@ use crate::trees::{self, Builder};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-fn trees() -> [Tree; 3] {
+/// An empty tree, a small one, and one of everything that the blocks hold.
+fn trees(block_size: BlockSize) -> [Tree; 3] {
     let mut some = Builder::new();
     trees::names(&mut some);
-    // What every size of a block holds: long targets and attributes need 4 KiB.
-    let mut everything = Builder::new();
-    for class in [trees::sizes, trees::devices, trees::hard_links, trees::owners, trees::acls, trees::holes] {
-        class(&mut everything);
-    }
-    trees::deep(&mut everything, 60);
+    some.file(Tree::ROOT, "f", 300_000);
+    some.sparse(Tree::ROOT, "holes", 10 << 20, &[(0, 1), (4_095, 2), (70_000, 5_000), (9 << 20, 4_096)]);
+    let mut everything = if block_size == BlockSize::Kib4 { trees::everything() } else { trees::of_any_block_size() };
     for i in 0..4_000 {
         everything.file(Tree::ROOT, format!("file-{i:040}"), i % 3);
     }
-    some.file(Tree::ROOT, "f", 300_000);
-    some.sparse(Tree::ROOT, "holes", 10 << 20, &[(0, 1), (4_095, 2), (70_000, 5_000), (9 << 20, 4_096)]);
     [Tree::new(trees::metadata(0o755)), some.tree, everything.tree]
 }
 
@@ -60,14 +56,17 @@ fn every_image_is_clean() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
     let (mut written, mut too_small) = (0, 0);
-    for tree in trees() {
+    let trees = BlockSize::ALL.map(trees);
+    for (kind, name) in ["empty", "small", "everything"].into_iter().enumerate() {
         for (chosen, options) in variants().into_iter().enumerate() {
             for (number, &size) in sizes.iter().enumerate() {
                 // Every size of blocks with every option, and with every size of an image as the options go on.
-                let block_size = BlockSize::ALL[(number + chosen) % 3];
+                let at = (number + chosen) % 3;
+                let (block_size, tree) = (BlockSize::ALL[at], &trees[at][kind]);
                 let options = Options { size: ImageSize::Exact(size), block_size, ..options.clone() };
-                let shown = || format!("{size} bytes, {block_size:?}, {:?}, {:?}", options.journal, options.inodes);
-                match write_image(&tree, &options, &path) {
+                let shown =
+                    || format!("{name}, {size} bytes, {block_size:?}, {:?}, {:?}", options.journal, options.inodes);
+                match write_image(tree, &options, &path) {
                     Ok(report) => assert_eq!(report.image_bytes, size, "{}", shown()),
                     Err(Error::NoSpace { needed_bytes, .. }) => {
                         assert!(needed_bytes > size, "{}", shown());

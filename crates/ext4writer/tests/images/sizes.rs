@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use ext4writer::{Error, ImageSize, Inodes, Journal, Options, layout, required_size};
+use ext4writer::{BlockSize, Error, ImageSize, Inodes, Journal, Options, layout, required_size};
 use fstree::{Content, Kind, Segment, Tree};
 
 use crate::support::{check, fsck, image, image_of, sized};
@@ -77,15 +77,26 @@ fn the_smallest_image_works_and_one_block_less_does_not() {
         inodes.add(Tree::ROOT, i.to_string(), metadata(0o644), Kind::Fifo);
     }
     cases.push((inodes, Options::default()));
+    for block_size in [BlockSize::Kib1, BlockSize::Kib2] {
+        for journal in [Journal::Auto, Journal::None] {
+            cases.push((trees::of_any_block_size(), Options { block_size, journal, ..Options::default() }));
+        }
+        let mut files = Builder::new();
+        for i in 0..9 {
+            files.file(Tree::ROOT, i.to_string(), MIB);
+        }
+        cases.push((files, Options { block_size, ..Options::default() }));
+    }
     for (builder, options) in cases {
+        let block = options.block_size.bytes();
         let options = Options { size: ImageSize::Exact(0), ..options };
         let size = required_size(&builder.tree, &options).unwrap();
         image(&builder.tree, &Options { size: ImageSize::Exact(size), ..options.clone() });
-        let less = Options { size: ImageSize::Exact(size - 4096), ..options.clone() };
+        let less = Options { size: ImageSize::Exact(size - block), ..options.clone() };
         match layout(&builder.tree, &less).unwrap_err() {
-            Error::NoSpace { size_bytes, needed_bytes, blocks, block_bytes: 4096, inodes } => {
-                assert_eq!((size_bytes, needed_bytes), (size - 4096, size));
-                assert!(blocks * 4096 <= size && inodes >= 11, "{blocks} blocks, {inodes} inodes");
+            Error::NoSpace { size_bytes, needed_bytes, blocks, block_bytes, inodes } => {
+                assert_eq!((size_bytes, needed_bytes, block_bytes), (size - block, size, block));
+                assert!(blocks * block <= size && inodes >= 11, "{blocks} blocks, {inodes} inodes");
             }
             other => panic!("{other}"),
         }
