@@ -50,7 +50,7 @@ impl Case {
 }
 
 /// The control groups of the builds of one state folder, in every hierarchy.
-fn cgroups_of(state: &Path) -> Vec<PathBuf> {
+pub(crate) fn cgroups_of(state: &Path) -> Vec<PathBuf> {
     let Ok(root) = state.join("scratch").canonicalize() else { return Vec::new() };
     let hash = sha2::Sha256::digest(root.as_os_str().as_bytes());
     let name: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -59,7 +59,7 @@ fn cgroups_of(state: &Path) -> Vec<PathBuf> {
     hierarchies.map(|hierarchy| hierarchy.join("drydock").join(&name)).filter(|group| group.exists()).collect()
 }
 
-fn processes_with(marker: &str) -> Vec<String> {
+pub(crate) fn processes_with(marker: &str) -> Vec<String> {
     let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
         let number: u32 = process.file_name().to_str()?.parse().ok()?;
         let line = fs::read(process.path().join("cmdline")).ok()?;
@@ -100,6 +100,7 @@ fn a_signal_in_the_middle_of_a_command_ends_all_of_it() {
         let mut child = case.command(&[]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.any(|line| line == "started"));
+        assert!(!cgroups_of(&cache().join("failing-state")).is_empty(), "a running step has a cgroup");
         kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
         let rest: Vec<String> = lines.collect();
         let status = child.wait().unwrap();

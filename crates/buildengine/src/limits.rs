@@ -17,6 +17,9 @@ pub struct Limits {
     pub disk_bytes: u64,
     /// Bytes of output passed on; what comes after is counted, and its last part kept. Default: 16 MiB.
     pub output_bytes: u64,
+    /// How long a command that is stopped (cancelled, or past a limit) may take after SIGTERM before it is killed. Waited for
+    /// is only who catches or blocks the signal. Default: 5 seconds.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             memory_bytes: None,
             disk_bytes: 16 << 30,
             output_bytes: 16 << 20,
+            grace: Duration::from_secs(5),
         }
     }
 }

@@ -4,6 +4,7 @@
 //!   /drydock/<twelve digits of the hash of the scratch root>/<build>-<step>
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,14 @@ pub(crate) fn name(scratch: &Scratch, id: &str) -> String {
 /// The group in which those of one scratch root lie.
 fn parent(root: &Path) -> String {
     format!("/drydock/{}", crate::scratch::root_id(root))
+}
+
+/// The processes in a group, as the host numbers them; `None` when no hierarchy has it.
+pub(crate) fn processes(name: &str) -> Option<Vec<u32>> {
+    let files = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&name[1..]).join("cgroup.procs"));
+    let lists: Vec<String> = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let numbers = lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.parse().ok());
+    (!lists.is_empty()).then(|| numbers.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Removes the parent of a scratch root from each hierarchy where it is empty. Nobody may be about to make a group in it.

@@ -15,6 +15,7 @@ pub(crate) mod mountpoints;
 pub(crate) mod overlay;
 pub(crate) mod rootfs;
 pub(crate) mod runtime;
+mod stop;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -104,14 +105,14 @@ pub enum Outcome {
         /// Whether the kernel killed a process of it for lack of memory.
         out_of_memory: bool,
     },
-    /// Killed: [`Limits::time`] was over.
+    /// Stopped: [`Limits::time`] was over.
     TimeOver,
-    /// Killed: [`Limits::disk_bytes`] was passed.
+    /// Stopped: [`Limits::disk_bytes`] was passed.
     DiskFull {
         /// What it used when it was seen, in bytes.
         used_bytes: u64,
     },
-    /// Killed: the build was cancelled.
+    /// Stopped: the build was cancelled.
     Cancelled,
 }
 

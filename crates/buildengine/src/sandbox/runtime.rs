@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Isolation};
 use super::overlay::Overlay;
+use super::stop::Stop;
 use super::{Job, JobMount, Outcome, Sandbox, User, cgroup};
 use crate::cancel::Cancel;
 use crate::error::Error;
@@ -271,29 +272,31 @@ impl OciRuntime {
 
         let chunks = read_in_background(reader);
         let mut watch = Watch::new(job, cancel);
-        let killed = loop {
+        let mut stop: Option<Stop> = None;
+        while child.try_wait().map_err(failed)?.is_none() {
             match chunks.recv_timeout(TICK) {
                 Ok(chunk) => output(&chunk),
                 Err(RecvTimeoutError::Timeout) => {}
                 // A command may close its output and go on.
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(2)),
             }
-            if let Some(outcome) = watch.look() {
-                self.end(&mut child, state, id)?;
-                break Some(outcome);
+            if let Some(stop) = &stop {
+                if stop.is_over(cgroup) {
+                    self.kill(&mut child, container)?;
+                }
+            } else if let Some(outcome) = watch.look() {
+                self.signal(container, "TERM")?;
+                stop = Some(Stop::new(outcome, job.limits.grace));
             }
-            if child.try_wait().map_err(failed)?.is_some() {
-                break None;
-            }
-        };
+        }
         let status = child.wait().map_err(failed)?;
         // Whoever held the pipe died with the container; what is still in it is read to its end, but not for ever.
         let deadline = Instant::now() + Duration::from_secs(2);
         while let Ok(chunk) = chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             output(&chunk);
         }
-        if let Some(outcome) = killed {
-            return Ok(outcome);
+        if let Some(stop) = stop {
+            return Ok(stop.outcome);
         }
         let status = exit_status(status);
         if status != 0
@@ -304,18 +307,29 @@ impl OciRuntime {
         Ok(Outcome::Exited { status, out_of_memory: out_of_memory(cgroup) })
     }
 
-    /// Kills everything in the container. The result of the step is thrown away, so there is nothing to be gentle for.
-    fn end(&self, child: &mut Child, state: &Path, id: &str) -> Result<(), Error> {
+    /// Kills everything in the container: with its first process the kernel ends its process namespace.
+    fn kill(&self, child: &mut Child, container: &Container<'_>) -> Result<(), Error> {
         let failed = |source| Error::Start { path: self.path.clone(), source };
         let deadline = Instant::now() + KILL_PATIENCE;
         while child.try_wait().map_err(failed)?.is_none() {
             // The container may not be there yet, or be there no more: only the end of the child tells.
-            wait(self.command(state).args(["kill", id, "KILL"]), &self.path)?;
+            self.signal(container, "KILL")?;
             if Instant::now() > deadline {
                 child.kill().map_err(failed)?;
                 break;
             }
             thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to every process in the container: the runtime freezes the group for it, or uses `cgroup.kill`, so that
+    /// nothing forks away. Without a group its first process gets it alone.
+    fn signal(&self, container: &Container<'_>, signal: &str) -> Result<(), Error> {
+        let Container { id, state, .. } = container;
+        let all = wait(self.command(state).args(["kill", "--all", id, signal]), &self.path)?;
+        if !all.success {
+            wait(self.command(state).args(["kill", id, signal]), &self.path)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use drydock::{Base, Built, Error, ImageRef, Log, Request};
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.no_cache = args.no_cache;
     request.step_limits.memory_bytes = args.memory;
     request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
+    request.step_limits.grace = Duration::from_secs(args.stop_grace);
     request.step_limits.time = args.step_timeout.unwrap_or(request.step_limits.time);
 
     let mut log = Log::default();
