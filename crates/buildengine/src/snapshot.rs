@@ -190,7 +190,15 @@ impl Walk<'_> {
     }
 }
 
+/// The path of an entry in a layer. Names with the prefix of removals are refused: who reads the layer would take the file
+/// for the removal of another (OCI image specification, layer.md, "Whiteouts").
 fn tree_path(path: &Path) -> Result<TreePath, Error> {
+    if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+        return Err(unrepresentable(
+            path,
+            "names that begin with '.wh.' stand for removals in a layer; use another name",
+        ));
+    }
     let parsed = TreePath::parse(path.as_os_str().as_bytes());
     parsed.map_err(|error| unrepresentable(path, &error.to_string()))
 }
@@ -206,5 +214,25 @@ struct UpperFile(PathBuf);
 impl ReadAt for UpperFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(&File::open(&self.0)?, buf, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_layers_keep_for_removals_are_refused() {
+        for name in [".wh.x", ".wh..wh..opq", ".wh.directory/x"] {
+            let upper = tempfile::tempdir().unwrap();
+            let file = upper.path().join("d").join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+            let error = read(upper.path(), None).unwrap_err().to_string();
+            assert!(error.contains("d/.wh.") && error.contains("use another name"), "{error}");
+        }
+        let upper = tempfile::tempdir().unwrap();
+        fs::write(upper.path().join(".wh"), "x").unwrap();
+        assert!(read(upper.path(), None).is_ok());
     }
 }
