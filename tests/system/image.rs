@@ -32,7 +32,9 @@ fn a_debian_becomes_an_identical_image() {
     let (tar, image) = (cache().join("debian.tar"), cache().join("debian.ext4"));
     if !tar.exists() {
         let suite = ["--quiet", "--variant=minbase", "--format=tar", "bookworm"];
-        run(Command::new("mmdebstrap").args(suite).arg(&tar));
+        let unfinished = tar.with_extension("unfinished");
+        run(Command::new("mmdebstrap").args(suite).arg(&unfinished));
+        std::fs::rename(unfinished, &tar).unwrap();
     }
     for block_size in ["4KiB", "2KiB", "1KiB"] {
         let mut write = Command::new(drydock());
