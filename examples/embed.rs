@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.state = Path::new(state);
     let mut log = Log::default();
     let built = drydock::build(&request, &Cancel::default(), &mut |event| {
-        log.event(&event, &mut |bytes| drop(std::io::stderr().write_all(bytes)));
+        log.event(&event, &mut |_, bytes| drop(std::io::stderr().write_all(bytes)));
     })?;
     Ok(writeln!(std::io::stdout(), "{output} sha256:{} image {}", built.digest, built.id)?)
 }

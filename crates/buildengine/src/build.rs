@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, PassedLimit};
 use crate::event::Event;
 use crate::limits::Limits;
-use crate::output::Clip;
+use crate::output::{Output, Tail};
 use crate::plan::{Action, Plan, Run, RunMount, Sharing, Step};
 use crate::sandbox::mountpoints::{self, MountPoint};
 use crate::sandbox::{Job, JobMount, Outcome, Sandbox, User, rootfs};
@@ -254,11 +254,15 @@ impl Build<'_> {
         let scratch = self.scratch.as_ref().expect("made before");
         let on_event = &mut *self.on_event;
         on_event(Event::SandboxStarted { id });
-        let mut clip = Clip::new(job.limits.output_bytes);
-        let mut pass = |bytes: &[u8]| on_event(Event::Output(bytes));
-        let outcome =
-            self.engine.sandbox.run(id, job, scratch, self.cancel, &mut |bytes| clip.push(bytes, &mut pass))?;
-        let tail = clip.finish(&mut pass);
+        let mut tail = Tail::default();
+        let outcome = self.engine.sandbox.run(id, job, scratch, self.cancel, &mut |output| match output {
+            Output::Bytes { stream, bytes } => {
+                tail.push(bytes);
+                on_event(Event::Output { stream, bytes });
+            }
+            Output::Omitted { bytes } => on_event(Event::OutputOmitted { bytes }),
+        })?;
+        let tail = tail.lines();
         let passed = |limit, why: String| Error::LimitPassed {
             step: number,
             steps: self.total,

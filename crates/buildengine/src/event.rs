@@ -1,5 +1,7 @@
 //! What a build tells its host while it goes on. Values only: how they look is the host's business.
 
+use crate::output::Stream;
+
 /// A moment of a build, in the order in which they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,8 +24,18 @@ pub enum Event<'a> {
         /// The name of the container.
         id: &'a str,
     },
-    /// Bytes that the command wrote to its standard output or error, as they came.
-    Output(&'a [u8]),
+    /// Bytes that the command wrote, as they came: a piece may end anywhere, and need not be text.
+    Output {
+        /// Where it was written.
+        stream: Stream,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// Here is left out what the command wrote beyond [`crate::Limits::output_bytes`].
+    OutputOmitted {
+        /// How much, in bytes.
+        bytes: u64,
+    },
     /// A step is done.
     StepFinished {
         /// The identity of the image so far: 64 lower-case hexadecimal digits.

@@ -30,4 +30,5 @@ pub use cancel::Cancel;
 pub use error::{Error, PassedLimit};
 pub use event::Event;
 pub use limits::Limits;
+pub use output::{Output, Stream};
 pub use scratch::Scratch;

@@ -15,7 +15,8 @@ pub struct Limits {
     /// Bytes that the step may add to the disk. Looked at about once a second, so a fast writer can pass it by what it
     /// writes in that time. Default: 16 GiB.
     pub disk_bytes: u64,
-    /// Bytes of output passed on; what comes after is counted, and its last part kept. Default: 16 MiB.
+    /// Bytes of output passed on: of more, the beginning and the last 64 KiB; between them is said how much was left out.
+    /// Default: 2 MiB.
     pub output_bytes: u64,
     /// How long a command that is stopped (cancelled, or past a limit) may take after SIGTERM before it is killed. Waited for
     /// is only who catches or blocks the signal. Default: 5 seconds.
@@ -29,7 +30,7 @@ impl Default for Limits {
             pids: 4_096,
             memory_bytes: None,
             disk_bytes: 16 << 30,
-            output_bytes: 16 << 20,
+            output_bytes: 2 << 20,
             grace: Duration::from_secs(5),
         }
     }

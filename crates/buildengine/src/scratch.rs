@@ -164,13 +164,21 @@ fn remove(dir: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::cancel::Cancel;
+    use crate::output::Output;
     use crate::sandbox::{Job, Outcome};
 
     #[derive(Debug)]
     struct Nothing;
 
     impl Sandbox for Nothing {
-        fn run(&self, _: &str, _: &Job, _: &Scratch, _: &Cancel, _: &mut dyn FnMut(&[u8])) -> Result<Outcome, Error> {
+        fn run(
+            &self,
+            _: &str,
+            _: &Job,
+            _: &Scratch,
+            _: &Cancel,
+            _: &mut dyn FnMut(Output<'_>),
+        ) -> Result<Outcome, Error> {
             unreachable!("nothing runs here")
         }
 

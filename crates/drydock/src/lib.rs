@@ -30,7 +30,7 @@ use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
-pub use buildengine::{Cancel, Event, Limits as StepLimits};
+pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;

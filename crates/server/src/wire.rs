@@ -357,6 +357,8 @@ pub(crate) struct LogLine {
     ts: Option<String>,
     /// `info` or `error`.
     level: Option<String>,
+    /// `stdout` or `stderr` of the command; absent for a line of the builder's own.
+    source: Option<String>,
     /// The attempt that wrote it.
     attempt: Option<u32>,
     /// The step that wrote it; 0 before the first.

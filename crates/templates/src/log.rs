@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use drydock::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::sync_directory;
@@ -33,6 +34,9 @@ struct Line<'a> {
     line: &'a str,
     ts: String,
     level: Level,
+    /// The stream of the command that wrote it; none for a line of the builder's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Stream>,
     attempt: u32,
     step: usize,
     seq: u64,
@@ -57,6 +61,21 @@ pub(crate) fn directory(logs: &Path, id: &TemplateId) -> PathBuf {
     logs.join(id.as_str())
 }
 
+/// What one source has written of a line that has not ended.
+#[derive(Debug)]
+struct Open {
+    source: Option<Stream>,
+    bytes: Vec<u8>,
+}
+
+impl Open {
+    const NONE: [Self; 3] = [
+        Self { source: Some(Stream::Stdout), bytes: Vec::new() },
+        Self { source: Some(Stream::Stderr), bytes: Vec::new() },
+        Self { source: None, bytes: Vec::new() },
+    ];
+}
+
 /// Writes the log of one attempt.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -65,8 +84,8 @@ pub(crate) struct LogWriter {
     attempt: u32,
     step: usize,
     seq: u64,
-    /// Output whose line has not ended.
-    open: Vec<u8>,
+    /// Output whose line has not ended, of each source.
+    open: [Open; 3],
     /// Bytes that may still be written, but for the last words of the build.
     left: u64,
 }
@@ -81,7 +100,7 @@ impl LogWriter {
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::file(&path))?;
         sync_directory(&dir)?;
         sync_directory(logs)?;
-        Ok(Self { path, file, attempt, step: 0, seq, open: Vec::new(), left: bytes_max })
+        Ok(Self { path, file, attempt, step: 0, seq, open: Open::NONE, left: bytes_max })
     }
 
     /// The step that what comes belongs to.
@@ -89,29 +108,33 @@ impl LogWriter {
         self.step = step;
     }
 
-    /// Adds output; lines that it ends are written. Whether any was.
-    pub(crate) fn output(&mut self, bytes: &[u8], now: Time) -> Result<bool, Error> {
+    /// Adds output of a stream of the command, or text of the builder's own; lines that it ends are written. Whether any was.
+    pub(crate) fn output(&mut self, source: Option<Stream>, bytes: &[u8], now: Time) -> Result<bool, Error> {
         if self.left == 0 {
             return Ok(false);
         }
         let mut records = Vec::new();
+        if source.is_none() {
+            // The builder speaks when the command has said what it had to say.
+            self.record_open(now, &mut records);
+        }
+        let at = self.open.iter().position(|open| open.source == source).expect("every source has its place");
+        let mut piece = std::mem::take(&mut self.open[at].bytes);
         for &byte in bytes {
-            self.open.push(byte);
-            if byte == b'\n' || self.open.len() >= PIECE_BYTES {
-                let piece = std::mem::take(&mut self.open);
-                self.record(&piece, Level::Info, now, &mut records);
+            piece.push(byte);
+            if byte == b'\n' || piece.len() >= PIECE_BYTES {
+                self.record(source, &piece, Level::Info, now, &mut records);
+                piece.clear();
             }
         }
+        self.open[at].bytes = piece;
         self.write(&records)
     }
 
     /// Writes what has not ended its line. Whether there was any.
     pub(crate) fn flush(&mut self, now: Time) -> Result<bool, Error> {
         let mut records = Vec::new();
-        if !self.open.is_empty() {
-            let piece = std::mem::take(&mut self.open);
-            self.record(&piece, Level::Info, now, &mut records);
-        }
+        self.record_open(now, &mut records);
         self.write(&records)
     }
 
@@ -120,7 +143,7 @@ impl LogWriter {
         self.flush(now)?;
         let mut records = Vec::new();
         for line in text.lines() {
-            self.record(format!("{line}\n").as_bytes(), level, now, &mut records);
+            self.record(None, format!("{line}\n").as_bytes(), level, now, &mut records);
         }
         self.file.write_all(&records).map_err(Error::file(&self.path))
     }
@@ -130,11 +153,20 @@ impl LogWriter {
         self.file.sync_data().map_err(Error::file(&self.path))
     }
 
-    fn record(&mut self, piece: &[u8], level: Level, now: Time, records: &mut Vec<u8>) {
+    fn record_open(&mut self, now: Time, records: &mut Vec<u8>) {
+        for at in 0..self.open.len() {
+            let piece = std::mem::take(&mut self.open[at].bytes);
+            if !piece.is_empty() {
+                self.record(self.open[at].source, &piece, Level::Info, now, records);
+            }
+        }
+    }
+
+    fn record(&mut self, source: Option<Stream>, piece: &[u8], level: Level, now: Time, records: &mut Vec<u8>) {
         let stream = String::from_utf8_lossy(piece);
         let line = stream.strip_suffix('\n').unwrap_or(&stream);
         let (attempt, step, seq) = (self.attempt, self.step, self.seq);
-        let record = Line { stream: &stream, line, ts: now.to_string(), level, attempt, step, seq };
+        let record = Line { stream: &stream, line, ts: now.to_string(), level, source, attempt, step, seq };
         serde_json::to_writer(&mut *records, &record).expect("a line has string keys, and memory takes it");
         records.push(b'\n');
         self.seq += 1;
@@ -253,6 +285,8 @@ impl LogReader {
 mod tests {
     use super::*;
 
+    const OUT: Option<Stream> = Some(Stream::Stdout);
+
     fn id() -> TemplateId {
         TemplateId::new(ulid::Ulid::from_parts(1, 2))
     }
@@ -269,9 +303,9 @@ mod tests {
         let mut reader = LogReader::new(logs.path(), &id(), None, 0);
         assert!(reader.read(0).unwrap().is_empty());
         let mut first = LogWriter::create(logs.path(), &id(), 1, 1 << 20).unwrap();
-        assert!(first.output(b"one\ntw", Time(0)).unwrap());
+        assert!(first.output(OUT, b"one\ntw", Time(0)).unwrap());
         assert_eq!(text(&reader.read(1).unwrap()), [(0, "one\n".to_owned())]);
-        assert!(!first.output(b"o", Time(0)).unwrap());
+        assert!(!first.output(OUT, b"o", Time(0)).unwrap());
         assert!(reader.read(1).unwrap().is_empty());
         assert!(first.flush(Time(0)).unwrap());
         assert_eq!(text(&reader.read(1).unwrap()), [(1, "two".to_owned())]);
@@ -288,11 +322,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_belongs_to_one_source() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20).unwrap();
+        let err = Some(Stream::Stderr);
+        for (source, bytes) in [(OUT, "half "), (err, "warning\n"), (OUT, "a line\nrest"), (None, " ---> id\n")] {
+            log.output(source, bytes.as_bytes(), Time(0)).unwrap();
+        }
+        let bytes = LogReader::new(logs.path(), &id(), None, 0).read(1).unwrap();
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Vec<_> = lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()).collect();
+        let seen: Vec<_> =
+            lines.iter().map(|line| (line["source"].as_str(), line["stream"].as_str().unwrap())).collect();
+        let expected = [
+            (Some("stderr"), "warning\n"),
+            (Some("stdout"), "half a line\n"),
+            (Some("stdout"), "rest"),
+            (None, " ---> id\n"),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
     fn a_flood_is_bounded_and_long_lines_are_cut() {
         let logs = tempfile::tempdir().unwrap();
         let mut log = LogWriter::create(logs.path(), &id(), 1, 100_000).unwrap();
         for _ in 0..100 {
-            log.output(&[0xff; 10_000], Time(0)).unwrap();
+            log.output(OUT, &[0xff; 10_000], Time(0)).unwrap();
         }
         log.say("the end", Level::Info, Time(0)).unwrap();
         let mut reader = LogReader::new(logs.path(), &id(), None, 0);

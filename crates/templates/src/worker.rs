@@ -173,7 +173,7 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
             span = Some(tracing::info_span!("step", number, total, line).entered());
             log.step(number);
         }
-        text.event(&event, &mut |bytes| match log.output(bytes, now) {
+        text.event(&event, &mut |stream, bytes| match log.output(stream, bytes, now) {
             Ok(wrote) => grew |= wrote,
             Err(error) => {
                 tracing::error!(error = %explain(&error), "the log can't be written");

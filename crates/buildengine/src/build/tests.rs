@@ -11,6 +11,7 @@ use ocilayers::{Layer, Store};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
+use crate::output::Stream;
 use crate::plan::{InlineFile, Network};
 use crate::sandbox::OciRuntime;
 
@@ -27,7 +28,7 @@ impl Sandbox for Scripted {
         job: &Job,
         _scratch: &Scratch,
         cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
         self.jobs.borrow_mut().push(job.clone());
         let script = job.args.last().cloned().unwrap_or_default();
@@ -35,7 +36,7 @@ impl Sandbox for Scripted {
         match verb {
             "write" => fs::write(job.upper.join(rest), rest).unwrap(),
             "remove" => mknodat(CWD, job.upper.join(rest), FileType::CharacterDevice, Mode::empty(), 0).unwrap(),
-            "print" => output(rest.as_bytes()),
+            "print" => output(Output::Bytes { stream: Stream::Stdout, bytes: rest.as_bytes() }),
             "exit" => return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }),
             "oom" => return Ok(Outcome::Exited { status: 137, out_of_memory: true }),
             "cancel" => {
@@ -97,7 +98,8 @@ impl World {
                 Event::StepFinished { .. } => "done".to_owned(),
                 Event::SandboxStarted { .. } => "run".to_owned(),
                 Event::StepCached => "cached".to_owned(),
-                Event::Output(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Event::Output { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
+                Event::OutputOmitted { bytes } => format!("{bytes} omitted"),
                 Event::StepStarted { number, total, .. } => format!("{number}/{total}"),
             });
         });
@@ -270,7 +272,7 @@ fn the_real_runtime_isolates_and_leaves_only_what_the_command_changed() {
     let mut said = Vec::new();
     let plan = Plan::for_test(vec![Step::for_test(1, Action::Run(step))]);
     let built = engine.build(&plan, base, &Cancel::default(), &mut |event| {
-        if let Event::Output(bytes) = event {
+        if let Event::Output { bytes, .. } = event {
             said.extend_from_slice(bytes);
         }
     });

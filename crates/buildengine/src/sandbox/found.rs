@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Job, OciRuntime, Outcome, Sandbox};
 use crate::cancel::Cancel;
 use crate::error::Error;
+use crate::output::Output;
 use crate::scratch::Scratch;
 
 /// A runtime at a path, or the first that works; it is tried once, when first used.
@@ -47,7 +48,7 @@ impl Sandbox for FoundRuntime {
         job: &Job,
         scratch: &Scratch,
         cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
         self.get()?.run(id, job, scratch, cancel, output)
     }

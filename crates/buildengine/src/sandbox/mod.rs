@@ -13,6 +13,7 @@ pub(crate) mod cgroup;
 mod found;
 pub(crate) mod mountpoints;
 pub(crate) mod overlay;
+mod pipes;
 pub(crate) mod rootfs;
 pub(crate) mod runtime;
 mod stop;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::output::Output;
 use crate::plan::Network;
 use crate::scratch::Scratch;
 
@@ -118,7 +120,8 @@ pub enum Outcome {
 
 /// Runs commands over a root file system made of layers.
 pub trait Sandbox: Debug {
-    /// Runs `job` under the name `id`, keeps everything it needs in `scratch`, and hands output to `output` as it comes.
+    /// Runs `job` under the name `id`, keeps everything it needs in `scratch`, and hands output to `output` as it comes, no more
+    /// than [`Limits::output_bytes`] of it.
     /// When it returns, no process and no mount of the job is left.
     ///
     /// # Errors
@@ -129,7 +132,7 @@ pub trait Sandbox: Debug {
         job: &Job,
         scratch: &Scratch,
         cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error>;
 
     /// Ends what a build that died may have left under `scratch`: containers, then mounts.

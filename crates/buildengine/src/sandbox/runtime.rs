@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Isolation};
 use super::overlay::Overlay;
+use super::pipes::Pipes;
 use super::stop::Stop;
 use super::{Job, JobMount, Outcome, Sandbox, User, cgroup};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::output::Output;
 use crate::plan::Network;
 use crate::scratch::Scratch;
 
@@ -166,8 +168,11 @@ impl OciRuntime {
             limits: Limits { time: Duration::from_secs(60), ..Limits::default() },
         };
         let mut said = Vec::new();
-        let outcome =
-            self.run("probe", &job, &scratch, &Cancel::default(), &mut |bytes| said.extend_from_slice(bytes))?;
+        let outcome = self.run("probe", &job, &scratch, &Cancel::default(), &mut |output| {
+            if let Output::Bytes { bytes, .. } = output {
+                said.extend_from_slice(bytes);
+            }
+        })?;
         scratch.remove()?;
         match outcome {
             Outcome::Exited { status: 0, .. } => Ok(()),
@@ -204,7 +209,7 @@ impl Sandbox for OciRuntime {
         job: &Job,
         scratch: &Scratch,
         cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
         let here = scratch.subdirectory(id)?;
         let subdirectory = |name: &str| {
@@ -253,32 +258,29 @@ impl OciRuntime {
         container: &Container<'_>,
         job: &Job,
         cancel: &Cancel,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
         let failed = |source| Error::Start { path: self.path.clone(), source };
         let Container { id, here, state, cgroup } = container;
         let log = here.join("runtime.log");
-        let (reader, writer) = io::pipe().map_err(failed)?;
+        let (pipes, stdout, stderr) = Pipes::start(job.limits.output_bytes).map_err(failed)?;
         let mut command = self.command(state);
         command.arg("--log").arg(&log).args(["--log-format", "json", "run"]);
         if self.keeps {
             command.arg("--keep");
         }
         command.arg("--bundle").arg(here).arg(id).stdin(Stdio::null());
-        command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        command.stdout(stdout).stderr(stderr);
         let mut child = command.spawn().map_err(failed)?;
-        // The command holds the writing end of the pipe: without this the output would never end.
+        // The command holds the writing ends of the pipes: without this the output would never end.
         drop(command);
 
-        let chunks = read_in_background(reader);
         let mut watch = Watch::new(job, cancel);
         let mut stop: Option<Stop> = None;
         while child.try_wait().map_err(failed)?.is_none() {
-            match chunks.recv_timeout(TICK) {
-                Ok(chunk) => output(&chunk),
-                Err(RecvTimeoutError::Timeout) => {}
+            if !pipes.next(TICK, output) {
                 // A command may close its output and go on.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(2)),
+                thread::sleep(Duration::from_millis(2));
             }
             if let Some(stop) = &stop {
                 if stop.is_over(cgroup) {
@@ -290,11 +292,8 @@ impl OciRuntime {
             }
         }
         let status = child.wait().map_err(failed)?;
-        // Whoever held the pipe died with the container; what is still in it is read to its end, but not for ever.
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while let Ok(chunk) = chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            output(&chunk);
-        }
+        // Whoever held the pipes died with the container.
+        pipes.finish(output);
         if let Some(stop) = stop {
             return Ok(stop.outcome);
         }

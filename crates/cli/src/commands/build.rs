@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use drydock::{Base, Built, Error, ImageRef, Log, Request};
+use drydock::{Base, Built, Error, ImageRef, Log, Request, Stream};
 use serde_json::json;
 
 use crate::args::{Build, Format};
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
 
     let mut log = Log::default();
     // The log is progress: when nobody reads it any more the build still goes on.
-    let mut write = |bytes: &[u8]| drop(io::stderr().lock().write_all(bytes));
+    let mut write = |_: Option<Stream>, bytes: &[u8]| drop(io::stderr().lock().write_all(bytes));
     match drydock::build(&request, signals.cancel(), &mut |event| log.event(&event, &mut write)) {
         Ok(built) => {
             log.success(&built.id, &mut write);

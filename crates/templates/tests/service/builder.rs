@@ -71,7 +71,10 @@ impl Builder for Scripted {
                         std::thread::sleep(Duration::from_millis(5));
                     }
                 }
-                "say" => on_event(Event::Output(format!("{rest}\n").as_bytes())),
+                "say" => {
+                    let bytes = format!("{rest}\n");
+                    on_event(Event::Output { stream: drydock::Stream::Stdout, bytes: bytes.as_bytes() });
+                }
                 "fail" => return failed(FailureCode::RunFailed),
                 "panic" => panic!("as the Dockerfile says"),
                 _ => {}
