@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fstree::{Addition, Diff, Kind, Metadata, Node, Timestamp, Tree, TreePath};
 use ocilayers::{Layer, Store};
 use rustix::fs::{Gid, Mode, RawMode, Uid};
-use sha2::{Digest, Sha256};
 
-use crate::cache::key;
+use crate::cache::key::{Inputs, Key, chain};
 use crate::cache::store::StepCache;
 use crate::cancel::Cancel;
 use crate::error::{Error, PassedLimit};
@@ -35,6 +35,13 @@ pub struct Options {
     pub epoch: Option<i64>,
     /// Run every step, even those whose result is known.
     pub no_cache: bool,
+    /// Use no result that is older. Default: any.
+    pub max_age: Option<Duration>,
+    /// Whose build it is, in whatever form the host names its users; empty for the host itself. Owners share the results of
+    /// steps whose inputs are all public, and nothing else.
+    pub owner: String,
+    /// Whether the plan holds values that the owner brought beside the Dockerfile (build arguments): then no step is shared.
+    pub private: bool,
 }
 
 /// What a build works with.
@@ -57,6 +64,8 @@ pub struct Engine<'a> {
 pub struct Built {
     /// The layers of the base and then one for each step that changed files, lowest first.
     pub layers: Vec<Layer>,
+    /// How many layers each step of the plan added.
+    pub added: Vec<usize>,
 }
 
 impl Engine<'_> {
@@ -74,7 +83,7 @@ impl Engine<'_> {
         let roots = self.state.join("roots");
         let mut build = Build {
             engine: self,
-            cache: StepCache::open(&self.state.join("steps"))?,
+            cache: self.cache()?,
             stack: Stack::new(&roots, &self.options.layer_limits, base),
             scratch: None,
             cancel,
@@ -82,27 +91,34 @@ impl Engine<'_> {
             total: plan.steps.len(),
         };
         let mut id = chain(&[&plan.base, &build.stack.diff_ids().join(" ")]);
+        let mut added = Vec::with_capacity(plan.steps.len());
         for (index, step) in plan.steps.iter().enumerate() {
+            let before = build.stack.diff_ids().len();
             build.step(index + 1, step)?;
+            added.push(build.stack.diff_ids().len() - before);
             id = chain(&[&id, &step.text, &build.stack.diff_ids().join(" ")]);
             (build.on_event)(Event::StepFinished { id: &id });
         }
         let Build { stack, scratch, .. } = build;
         scratch.map_or(Ok(()), Scratch::remove)?;
-        Ok(Built { layers: stack.into_layers() })
+        Ok(Built { layers: stack.into_layers(), added })
     }
 }
 
 /// What a step of a plan will do, as far as it is known beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Forecast {
     /// Changes the config of the image alone.
     ConfigOnly,
     /// Its result is kept from an earlier build.
     Cached,
-    /// It runs: its command has not run yet on these layers and in this environment, or its layer was dropped.
-    Runs,
+    /// It runs.
+    Runs {
+        /// What of its inputs differs from the nearest earlier run of the same instruction; none when it never ran. Empty when
+        /// nothing does: its result is not to be used, too old, or dropped.
+        changed: Option<Vec<String>>,
+    },
     /// It runs, since a step before it does.
     RunsAfterAnother,
 }
@@ -113,7 +129,7 @@ impl Engine<'_> {
     /// # Errors
     /// The caches can't be read.
     pub fn forecast(&self, plan: &Plan, base: &[String]) -> Result<Vec<Forecast>, Error> {
-        let cache = StepCache::open(&self.state.join("steps"))?;
+        let cache = self.cache()?;
         let mut layers = Some(base.to_vec());
         plan.steps.iter().map(|step| self.forecast_step(&cache, step, &mut layers)).collect()
     }
@@ -128,43 +144,52 @@ impl Engine<'_> {
         let mut forecast = Forecast::ConfigOnly;
         for action in &step.actions {
             let Some(below) = layers else { return Ok(Forecast::RunsAfterAnother) };
-            let key = self.key(below, action);
-            match self.known(cache, &key)? {
-                Some(layer) => below.extend(layer.map(|layer| layer.diff_id().to_string())),
-                None => *layers = None,
+            let inputs = self.inputs(below, action);
+            match self.known(cache, &inputs.key())? {
+                Some(layer) => {
+                    below.extend(layer.map(|layer| layer.diff_id().to_string()));
+                    forecast = Forecast::Cached;
+                }
+                None => {
+                    *layers = None;
+                    let changed = cache.differences(&inputs, &self.options.owner, &step.text)?;
+                    forecast = Forecast::Runs { changed };
+                }
             }
-            forecast = if layers.is_some() { Forecast::Cached } else { Forecast::Runs };
         }
         Ok(forecast)
     }
 
-    fn key(&self, below: &[String], action: &Action) -> key::Key {
+    fn cache(&self) -> Result<StepCache, Error> {
+        StepCache::open(&self.state.join("steps"), self.options.max_age)
+    }
+
+    fn inputs(&self, below: &[String], action: &Action) -> Inputs {
         let epoch = self.options.epoch;
         match action {
-            Action::Run(run) => key::of_run(below, run, epoch),
-            Action::MakeDirectory { path, user } => key::of_directory(below, path, user, epoch),
+            Action::Run(run) => Inputs::of_run(self.scope(run), below, run, epoch),
+            Action::MakeDirectory { path, user } => Inputs::of_directory(below, path, user, epoch),
         }
+    }
+
+    /// Who may use the result of a command: everybody, when nothing but the base, the Dockerfile and the network goes into it.
+    fn scope(&self, run: &Run) -> &str {
+        let has_cache = run.mounts.iter().any(|mount| matches!(mount, RunMount::Cache { .. }));
+        if self.options.private || has_cache { &self.options.owner } else { "" }
     }
 
     /// The result of an action, if it is kept; `Some(None)` is that of one which changed nothing.
-    fn known(&self, cache: &StepCache, key: &key::Key) -> Result<Option<Option<Layer>>, Error> {
+    fn known(&self, cache: &StepCache, key: &Key) -> Result<Option<Option<Layer>>, Error> {
         if self.options.no_cache {
             return Ok(None);
         }
-        match cache.get(key)?.as_deref() {
-            None => Ok(None),
-            Some(NO_LAYER) => Ok(Some(None)),
-            // An entry that can't be read is none: the step just runs.
-            Some(diff_id) => match diff_id.parse() {
-                Ok(diff_id) => Ok(self.store.get(&diff_id)?.map(Some)),
-                Err(_) => Ok(None),
-            },
-        }
+        let Some(entry) = cache.get(key)? else { return Ok(None) };
+        let Some(diff_id) = entry.layer else { return Ok(Some(None)) };
+        // An entry that can't be read is none: the step just runs.
+        let Ok(diff_id) = diff_id.parse() else { return Ok(None) };
+        Ok(self.store.get(&diff_id)?.map(Some))
     }
 }
-
-/// What the step cache holds for an action that changed nothing.
-const NO_LAYER: &str = "none";
 
 /// A build under way.
 struct Build<'a> {
@@ -185,26 +210,43 @@ impl Build<'_> {
         }
         (self.on_event)(Event::StepStarted { number, total: self.total, line: step.line, text: &step.text });
         step.actions.iter().try_for_each(|action| match action {
-            Action::MakeDirectory { path, user } => self.make_directory_cached(step.line, action, path, user),
+            Action::MakeDirectory { path, user } => self.make_directory_cached(step, action, path, user),
             Action::Run(run) => self.run_cached(number, step, action, run),
         })
     }
 
     fn run_cached(&mut self, number: usize, step: &Step, action: &Action, run: &Run) -> Result<(), Error> {
-        let key = self.engine.key(&self.stack.diff_ids(), action);
-        if let Some(known) = self.engine.known(&self.cache, &key)? {
-            (self.on_event)(Event::StepCached);
-            known.into_iter().for_each(|layer| self.stack.push(layer, None));
+        let inputs = self.engine.inputs(&self.stack.diff_ids(), action);
+        let key = inputs.key();
+        if self.use_cached(&key)? {
             return Ok(());
         }
-        let (layer, upper) = self.run(number, step, run)?;
-        self.cache.put(&key, &layer.diff_id().to_string())?;
-        self.stack.push(layer, Some(upper));
+        let _claim = if self.engine.options.no_cache {
+            None
+        } else {
+            Some(self.cache.claim(&key, self.cancel, &mut || (self.on_event)(Event::StepWaiting))?)
+        };
+        // Who had the claim before may have made it; if that failed, it is made here.
+        if self.use_cached(&key)? {
+            return Ok(());
+        }
+        let made = self.run(number, step, run)?;
+        let layer = made.as_ref().map(|(layer, _)| layer.diff_id().to_string());
+        self.cache.put(&key, &inputs, layer, &self.engine.options.owner, &step.text)?;
+        made.into_iter().for_each(|(layer, upper)| self.stack.push(layer, Some(upper)));
         Ok(())
     }
 
-    /// Runs a command; its changes become a layer.
-    fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<(Layer, PathBuf), Error> {
+    /// Takes the result of a step from the cache; `false` when it is not there.
+    fn use_cached(&mut self, key: &Key) -> Result<bool, Error> {
+        let Some(known) = self.engine.known(&self.cache, key)? else { return Ok(false) };
+        (self.on_event)(Event::StepCached);
+        known.into_iter().for_each(|layer| self.stack.push(layer, None));
+        Ok(true)
+    }
+
+    /// Runs a command; its changes become a layer, if there are any.
+    fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<Option<(Layer, PathBuf)>, Error> {
         let tree = self.stack.tree()?;
         let mut lowers = self.stack.lowers(&tree)?;
         if self.scratch.is_none() {
@@ -212,7 +254,8 @@ impl Build<'_> {
         }
         let scratch = self.scratch.as_ref().expect("made above");
         let id = container_id(scratch, number);
-        let mounts = Mounts::prepare(&self.engine.state.join("cache-mounts"), scratch, &id, run, self.cancel)?;
+        let caches = self.engine.state.join("cache-mounts");
+        let mounts = Mounts::prepare(&caches, &self.engine.options.owner, scratch, &id, run, self.cancel)?;
         let points = scratch.subdirectory(&format!("{id}-mounts"))?;
         mountpoints::write(&tree, &mounts.points, &points)?;
         lowers.insert(0, points);
@@ -232,7 +275,10 @@ impl Build<'_> {
         drop(mounts);
         let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
         let diff = snapshot::read(&job.upper, epoch)?;
-        Ok((self.engine.store.commit(&diff)?, job.upper))
+        if changes_nothing(&diff, &tree) {
+            return Ok(None);
+        }
+        Ok(Some((self.engine.store.commit(&diff)?, job.upper)))
     }
 
     /// An empty upper directory: in an overlay it decides what the root directory looks like, so it looks as in `tree`.
@@ -301,14 +347,15 @@ impl Build<'_> {
         }
     }
 
-    fn make_directory_cached(&mut self, line: u32, action: &Action, path: &str, user: &str) -> Result<(), Error> {
-        let key = self.engine.key(&self.stack.diff_ids(), action);
+    fn make_directory_cached(&mut self, step: &Step, action: &Action, path: &str, user: &str) -> Result<(), Error> {
+        let inputs = self.engine.inputs(&self.stack.diff_ids(), action);
+        let key = inputs.key();
         let layer = match self.engine.known(&self.cache, &key)? {
             Some(known) => known,
             None => {
-                let made = self.make_directory(line, path, user)?;
-                let entry = made.as_ref().map_or(NO_LAYER.to_owned(), |layer| layer.diff_id().to_string());
-                self.cache.put(&key, &entry)?;
+                let made = self.make_directory(step.line, path, user)?;
+                let entry = made.as_ref().map(|layer| layer.diff_id().to_string());
+                self.cache.put(&key, &inputs, entry, &self.engine.options.owner, &step.text)?;
                 made
             }
         };
@@ -378,7 +425,14 @@ struct Mounts {
 }
 
 impl Mounts {
-    fn prepare(caches: &Path, scratch: &Scratch, id: &str, run: &Run, cancel: &Cancel) -> Result<Self, Error> {
+    fn prepare(
+        caches: &Path,
+        owner: &str,
+        scratch: &Scratch,
+        id: &str,
+        run: &Run,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
         let mut mounts = Self::default();
         for mount in &run.mounts {
             match mount {
@@ -386,7 +440,7 @@ impl Mounts {
                     mounts.list.push(JobMount::Tmpfs { target: target.clone(), size_bytes: *size_bytes });
                 }
                 RunMount::Cache { target, read_only, .. } => {
-                    let source = mounts.cache(caches, scratch, mount, cancel)?;
+                    let source = mounts.cache(caches, owner, scratch, mount, cancel)?;
                     let (target, read_only) = (target.clone(), *read_only);
                     mounts.list.push(JobMount::Bind { source, target, read_only });
                 }
@@ -404,9 +458,16 @@ impl Mounts {
     }
 
     /// The directory of a cache mount, made with mode and owner when it is new, locked as asked.
-    fn cache(&mut self, caches: &Path, scratch: &Scratch, mount: &RunMount, cancel: &Cancel) -> Result<PathBuf, Error> {
+    fn cache(
+        &mut self,
+        caches: &Path,
+        owner: &str,
+        scratch: &Scratch,
+        mount: &RunMount,
+        cancel: &Cancel,
+    ) -> Result<PathBuf, Error> {
         let RunMount::Cache { id, sharing, mode, uid, gid, .. } = mount else { unreachable!("asked for caches alone") };
-        let name = chain(&["cache mount", id]);
+        let name = chain(&["cache mount", owner, id]);
         let failed = |source| Error::Scratch { path: caches.to_owned(), source };
         fs::create_dir_all(caches).map_err(failed)?;
         let place = match lock_cache(&caches.join(format!("{name}.lock")), *sharing, cancel)? {
@@ -455,14 +516,13 @@ fn container_id(scratch: &Scratch, number: usize) -> String {
     chain(&[&scratch.path().to_string_lossy(), &number.to_string()])[..12].to_owned()
 }
 
-/// A SHA-256 over length-prefixed texts, in hexadecimal.
-fn chain(texts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for text in texts {
-        hash.update(u64::try_from(text.len()).expect("usize fits in u64").to_le_bytes());
-        hash.update(text.as_bytes());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Whether a change is none: the upper directory itself is always in it, as it was made before the command.
+fn changes_nothing(diff: &Diff, before: &Tree) -> bool {
+    let is_untouched_root = |addition: &Addition| match addition {
+        Addition::Entry { path, node } => path.is_root() && node.metadata == before.node(Tree::ROOT).metadata,
+        Addition::Link { .. } => false,
+    };
+    diff.removals.is_empty() && diff.additions.iter().all(is_untouched_root)
 }
 
 #[cfg(test)]

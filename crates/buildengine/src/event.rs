@@ -19,6 +19,8 @@ pub enum Event<'a> {
     },
     /// The result of this step was in the step cache; it does not run.
     StepCached,
+    /// Another build is at the very same step: its result is waited for.
+    StepWaiting,
     /// The sandbox of a RUN step starts.
     SandboxStarted {
         /// The name of the container.

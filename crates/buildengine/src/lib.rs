@@ -32,3 +32,4 @@ pub use event::Event;
 pub use limits::Limits;
 pub use output::{Output, Stream};
 pub use scratch::Scratch;
+pub use users::resolve as resolve_user;

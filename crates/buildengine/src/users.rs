@@ -14,7 +14,7 @@ const FILE_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// A name the image does not know, or a user database that is too large; the text says which and what to do.
-pub(crate) fn resolve(tree: &Tree, text: &str) -> Result<User, String> {
+pub fn resolve(tree: &Tree, text: &str) -> Result<User, String> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),

@@ -249,6 +249,15 @@ pub(crate) struct Plan {
     /// The base image's config: an OCI image config, or its `config` object alone.
     #[arg(long, value_name = "FILE")]
     pub(crate) base_config: Option<PathBuf>,
+    /// A base image and where it is, as `drydock build` takes it (again for more): says of each step whether its result is kept
+    /// in the state directory and, if not, what changed.
+    #[arg(long = "base", value_name = "NAME=REF", conflicts_with = "base_config")]
+    pub(crate) bases: Vec<String>,
+    /// The state directory of the builds.
+    #[arg(long, value_name = "DIR", env = "DRYDOCK_STATE", default_value = "/var/cache/drydock")]
+    pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// A build argument (again for more).
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
     pub(crate) build_args: Vec<String>,
@@ -302,11 +311,11 @@ pub(crate) struct Build {
     /// The exact size of the image, as `512MiB`, `1GiB` or bytes, or `auto`: as small as possible with 64 MiB free.
     #[arg(long, default_value = "512MiB", value_parser = parse_size)]
     pub(crate) size: drydock::ImageSize,
-    /// Where the image goes.
+    /// Where the image goes; what a host has to know of it goes beside it, as `.json`.
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Keep the built image as an OCI layout too: `oci:DIR:TAG`.
-    #[arg(long, value_name = "REF")]
+    /// Keep the built image as an OCI layout too; the tag is `latest` without one.
+    #[arg(long, value_name = "DIR[:TAG]")]
     pub(crate) oci: Option<String>,
     /// A build argument (again for more).
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
@@ -318,6 +327,9 @@ pub(crate) struct Build {
     /// Run every step, even those whose result is known.
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Use no result of a step that is older than this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) cache_max_age: Option<Duration>,
     /// Seconds since 1970: commands see it and no new file is younger, so that builds can be repeated byte for byte.
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) source_date_epoch: Option<i64>,
@@ -454,7 +466,7 @@ fn parse_owner(text: &str) -> Result<templates::Owner, String> {
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: u64 = text.parse().map_err(|_| format!("'{text}' is not a whole number of seconds"))?;
-    if seconds == 0 { Err("a step needs at least one second".to_owned()) } else { Ok(Duration::from_secs(seconds)) }
+    if seconds == 0 { Err("at least one second is needed".to_owned()) } else { Ok(Duration::from_secs(seconds)) }
 }
 
 fn parse_reference(text: &str) -> Result<Reference, String> {

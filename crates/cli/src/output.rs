@@ -12,6 +12,11 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
+/// Prints what to do about an error, below it.
+pub(crate) fn hint(text: &str) {
+    eprintln!("  hint: {text}");
+}
+
 /// Prints a line of a result. A reader that went away is an error like any other, not a panic.
 pub(crate) fn line(text: std::fmt::Arguments<'_>) -> io::Result<()> {
     use std::io::Write;

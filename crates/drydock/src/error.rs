@@ -50,6 +50,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What goes beside the image could not be written.
+    #[error("can't write {}", path.display())]
+    Rootfs {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An ext4 image can't be checked.
     #[error("the ext4 image can't be checked")]
     Verify(#[from] ext4verify::Error),

@@ -126,7 +126,7 @@ impl Failure {
                 Self::new(FailureCode::ImageTooSmall, explain(error))
                     .hint("ask for a larger disk, or remove files in a RUN")
             }
-            Error::Write(_) | Error::Read { .. } | Error::Verify(_) => {
+            Error::Write(_) | Error::Read { .. } | Error::Rootfs { .. } | Error::Verify(_) => {
                 Self::new(FailureCode::HostFault, explain(error))
             }
         }
@@ -204,7 +204,7 @@ fn last(lines: &[String]) -> Vec<String> {
 }
 
 /// What the output says, what it means, and what to do: the first rule that fits.
-const HINTS: [(&[&str], &str); 8] = [
+const HINTS: [(&[&str], &str); 10] = [
     (
         &["unable to locate package", "has no installation candidate"],
         "run `apt-get update` in the same RUN, before the install; then check the name of the package",
@@ -214,6 +214,11 @@ const HINTS: [(&[&str], &str); 8] = [
         "the package lists are older than the mirror: run `apt-get update` in the same RUN as the install",
     ),
     (
+        &["(no such package)", "unable to select packages"],
+        "check the name of the package, and install with `apk add --no-cache`, which reads the index anew",
+    ),
+    (&["sudo: not found", "sudo: command not found"], "steps run as root unless USER says otherwise: leave sudo out"),
+    (
         &["externally-managed-environment"],
         "Debian's Python is managed by apt: install into a virtual environment (python3 -m venv), or with apt",
     ),
@@ -222,11 +227,11 @@ const HINTS: [(&[&str], &str); 8] = [
         "the disk of the step is full: remove caches and downloads in the RUN that makes them",
     ),
     (
-        &["certificate verify failed", "unable to get local issuer certificate", "certificate is not trusted"],
+        &["certificate verify failed", "unable to get local issuer certificate", "is not trusted", "unknown authority"],
         "install ca-certificates before anything is fetched by HTTPS",
     ),
     (
-        &["temporary failure resolving", "temporary failure in name resolution", "could not resolve host"],
+        &["temporary failure resolving", "temporary failure in name resolution", "could not resolve", "bad address"],
         "a name could not be resolved: check it, or try again",
     ),
     (
@@ -238,18 +243,32 @@ const HINTS: [(&[&str], &str); 8] = [
 
 fn hint(status: i32, tail: &[String]) -> Option<String> {
     let output = tail.join("\n").to_lowercase();
-    if status == 127 && output.contains("bash") {
-        return Some("there is no bash in this base: write for `sh`, or install bash first".to_owned());
-    }
+    let by_both = match status {
+        127 if [
+            "bash: not found",
+            "bash: no such file",
+            "\"bash\": executable file not found",
+            "bash\": no such file",
+        ]
+        .iter()
+        .any(|sign| output.contains(sign)) =>
+        {
+            Some("there is no bash in this base: write for `sh`, or install bash first")
+        }
+        126 if output.contains("permission denied") => Some(NOT_EXECUTABLE),
+        _ => None,
+    };
     let said = HINTS.iter().find(|(signs, _)| signs.iter().any(|sign| output.contains(sign))).map(|(_, hint)| *hint);
     let by_status = || match status {
-        126 => Some("the file can't be executed: give it `chmod +x`, and check its first line"),
+        126 => Some(NOT_EXECUTABLE),
         127 => Some("the command was not found: install it, or check its name and PATH"),
         137 => Some("the command was killed; often that is too little memory"),
         _ => None,
     };
-    said.or_else(by_status).map(str::to_owned)
+    by_both.or(said).or_else(by_status).map(str::to_owned)
 }
+
+const NOT_EXECUTABLE: &str = "the file can't be executed: give it `chmod +x`, and check its first line";
 
 /// Whether the output tells of a network that may work the next time.
 fn network_trouble(tail: &[String]) -> bool {
@@ -291,6 +310,32 @@ mod tests {
         assert!(failed(127, "/bin/sh: bash: not found").hint.unwrap().contains("no bash"));
         assert!(failed(126, "").hint.unwrap().contains("chmod"));
         assert_eq!(failed(1, "error: it").hint, None);
+    }
+
+    #[test]
+    fn what_tools_say_and_what_to_do() {
+        let cases: [(i32, &str, &str); 12] = [
+            (100, "E: Unable to locate package nodejs-lts", "apt-get update"),
+            (100, "E: Package 'python' has no installation candidate", "apt-get update"),
+            (
+                100,
+                "E: Failed to fetch http://deb/pool/c/curl.deb  404  Not Found [IP: 10.0.0.1 80]",
+                "older than the mirror",
+            ),
+            (1, "error: externally-managed-environment", "python3 -m venv"),
+            (1, "tar: usr/lib/x: Cannot write: No space left on device", "disk"),
+            (60, "curl: (60) SSL certificate problem: unable to get local issuer certificate", "ca-certificates"),
+            (5, "ERROR: The certificate of 'deb' is not trusted.", "ca-certificates"),
+            (6, "curl: (6) Could not resolve host: deb.example", "resolved"),
+            (1, "  foo (no such package):\n    required by: world[foo]", "apk add --no-cache"),
+            (127, "/bin/sh: 1: sudo: not found", "leave sudo out"),
+            (127, "/bin/sh: bash: not found", "no bash"),
+            (126, "/bin/sh: 1: ./run.sh: Permission denied", "chmod +x"),
+        ];
+        for (status, said, wanted) in cases {
+            let hint = failed(status, said).hint.unwrap_or_default();
+            assert!(hint.contains(wanted), "{said}: {hint}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod image;
 mod log;
 mod preview;
 mod request;
+mod rootfs;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -87,12 +88,26 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
 
     let tree = ocilayers::flatten(&built.layers, &request.limits)?;
     phases.end("merge");
-    let config = config::of_result(image.config(), &plan, &built.layers, request.epoch);
+    let config = config::of_result(image.config(), &plan, &built, request.epoch);
     let id = config::id(&config);
+    if let Some(path) = request.rootfs_json {
+        rootfs::remove(path)?;
+    }
     let shape = Shape { size: request.size, block_size: BlockSize::default(), threads: request.threads, durable: true };
     let report = write_image(&tree, &id, shape, request.output, cancel)?;
     phases.end("write");
     let digest = image::sha256(request.output)?;
+    if let Some(path) = request.rootfs_json {
+        let about = rootfs::About {
+            image: request.output,
+            size_bytes: report.image_bytes,
+            sha256: &digest,
+            id: &id,
+            base: (&base.name, &ocilayers::Digest::of(image.config()).hex()),
+            config: &config,
+        };
+        rootfs::write(path, &rootfs::document(&about, &plan, &tree))?;
+    }
     phases.end("digest");
     if let Some((dir, tag)) = &request.layout {
         ocilayers::write_layout(dir, tag, config.clone(), &built.layers, &request.limits)?;

@@ -21,6 +21,7 @@ impl Log {
                 self.line(&format!("Step {number}/{total} : {}", first_lines(text)), write);
             }
             Event::StepCached => self.line(" ---> Using cache", write),
+            Event::StepWaiting => self.line(" ---> Waiting for another build that runs the same step", write),
             Event::SandboxStarted { id } => self.line(&format!(" ---> Running in {}", short(id)), write),
             Event::Output { stream, bytes } => {
                 if let Some(&last) = bytes.last() {

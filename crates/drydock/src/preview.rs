@@ -34,8 +34,8 @@ pub struct PreviewStep {
     pub text: String,
     /// Whether its result is kept; `None` for one that changes the config alone.
     pub cached: Option<bool>,
-    /// Why it runs.
-    pub reason: Option<&'static str>,
+    /// Why it runs: what differs from the nearest earlier run of the same instruction.
+    pub reason: Option<String>,
 }
 
 /// Every problem of the Dockerfile, and whether it is accepted. Looks at nothing but the text.
@@ -90,15 +90,11 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
     let steps = plan.steps.iter().zip(forecasts).map(|(step, forecast)| PreviewStep {
         line: step.line,
         text: step.text.clone(),
-        cached: match forecast {
+        cached: match &forecast {
             Forecast::ConfigOnly => None,
-            forecast => Some(forecast == Forecast::Cached),
+            forecast => Some(*forecast == Forecast::Cached),
         },
-        reason: match forecast {
-            Forecast::Runs => Some("it has not run yet on these layers and in this environment"),
-            Forecast::RunsAfterAnother => Some("a step before it runs"),
-            _ => None,
-        },
+        reason: reason(&forecast, request.no_cache),
     });
     Ok(Preview {
         base: base.name.clone(),
@@ -108,6 +104,27 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
         base_id,
     })
 }
+
+/// Why a step runs; none when it does not.
+fn reason(forecast: &Forecast, no_cache: bool) -> Option<String> {
+    match forecast {
+        Forecast::Runs { .. } if no_cache => Some("the cache is not to be used".to_owned()),
+        Forecast::Runs { changed: None } => Some("this instruction has not run yet".to_owned()),
+        Forecast::Runs { changed: Some(names) } if names.is_empty() => {
+            Some("its earlier result is too old or was dropped".to_owned())
+        }
+        Forecast::Runs { changed: Some(names) } => {
+            let (shown, rest) = names.split_at(names.len().min(REASONS_MAX));
+            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            Some(format!("since its last run this changed: {}{more}", shown.join(", ")))
+        }
+        Forecast::RunsAfterAnother => Some("a step before it runs".to_owned()),
+        _ => None,
+    }
+}
+
+/// How many changed inputs a reason names.
+const REASONS_MAX: usize = 8;
 
 /// A hash over all that decides what the image holds, each part with its length.
 fn fingerprint(request: &Request<'_>, base_id: &str) -> String {

@@ -1,6 +1,7 @@
 //! What to build: a Dockerfile, the bases it may stand on, where the image goes, and how.
 
 use std::path::Path;
+use std::time::Duration;
 
 use buildengine::Cancel;
 use buildengine::sandbox::FoundRuntime;
@@ -34,6 +35,8 @@ pub struct Request<'a> {
     pub bases: &'a [Base],
     /// Where the ext4 image goes.
     pub output: &'a Path,
+    /// Where what a host has to know of the image goes, as JSON (docs/rootfs-json.md). Default: nowhere.
+    pub rootfs_json: Option<&'a Path>,
     /// The size of the image. Default: 512 MiB.
     pub size: ImageSize,
     /// Where layers, step results and scratch files are. Default: `/var/cache/drydock`.
@@ -58,6 +61,11 @@ pub struct Request<'a> {
     pub epoch: Option<i64>,
     /// Run every step, even those whose result is known. Default: no.
     pub no_cache: bool,
+    /// Use no result of a step that is older. Default: any.
+    pub cache_max_age: Option<Duration>,
+    /// Whose build it is, in whatever form the host names its users; results of steps with private inputs and cache mounts are
+    /// kept apart by it. Default: empty, the host itself.
+    pub owner: &'a str,
 }
 
 impl<'a> Request<'a> {
@@ -68,6 +76,7 @@ impl<'a> Request<'a> {
             dockerfile,
             bases,
             output,
+            rootfs_json: None,
             size: ImageSize::Exact(512 << 20),
             state: Path::new("/var/cache/drydock"),
             layout: None,
@@ -80,6 +89,8 @@ impl<'a> Request<'a> {
             step_limits: buildengine::Limits::default(),
             epoch: None,
             no_cache: false,
+            cache_max_age: None,
+            owner: "",
         }
     }
 
@@ -123,6 +134,10 @@ impl<'a> Request<'a> {
         options.layer_limits = self.limits;
         options.epoch = self.epoch;
         options.no_cache = self.no_cache;
+        options.max_age = self.cache_max_age;
+        options.owner = self.owner.to_owned();
+        // Build arguments are the one thing that an owner can bring beside the Dockerfile.
+        options.private = !self.build_args.is_empty();
         options
     }
 }

@@ -16,6 +16,8 @@ pub struct Order<'a> {
     pub size: ImageSize,
     /// Whether every step runs, and no finished image is used.
     pub no_cache: bool,
+    /// Whose template it is: what is private to a user is kept from the others by this name.
+    pub owner: &'a str,
 }
 
 /// An image that was made.
@@ -137,6 +139,7 @@ impl DrydockBuilder {
         request.registry = self.registry.clone();
         request.threads = self.threads;
         request.no_cache = order.no_cache;
+        request.owner = order.owner;
         request
     }
 

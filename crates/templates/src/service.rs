@@ -274,7 +274,7 @@ impl Templates {
     /// What is wrong with it, or a limit it meets; nothing is stored then.
     pub fn submit(&self, owner: &Owner, submission: Submission) -> Result<Submitted, Error> {
         let inner = &self.inner;
-        let (name, size_bytes, checked) = self.checked(&submission)?;
+        let (name, size_bytes, checked) = self.checked(owner, &submission)?;
         let new = NewTemplate {
             id: inner.new_id(),
             owner: owner.clone(),
@@ -309,26 +309,28 @@ impl Templates {
         }
     }
 
-    /// What a submission would do: the problems of its Dockerfile, or its steps and which of them are known. Stores nothing.
+    /// What a submission of `owner` would do: the problems of its Dockerfile, or its steps and which of them are known. Stores nothing.
     ///
     /// # Errors
     /// What is wrong with it, or that the base can't be opened.
-    pub fn preview(&self, submission: &Submission) -> Result<Preview, Error> {
-        self.checked(submission)?;
+    pub fn preview(&self, owner: &Owner, submission: &Submission) -> Result<Preview, Error> {
+        self.checked(owner, submission)?;
         let size = self.inner.image_size(submission.disk_size_bytes);
-        let order = Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache };
+        let order =
+            Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache, owner: owner.as_str() };
         self.inner.builder.preview(&order, &drydock::Cancel::default()).map_err(|error| match error {
             BuildError::Refused(answer) => Error::Refused { answer },
             BuildError::Failed(card) => Error::Preview(card.message),
         })
     }
 
-    fn checked(&self, submission: &Submission) -> Result<(Name, u64, Checked), Error> {
+    fn checked(&self, owner: &Owner, submission: &Submission) -> Result<(Name, u64, Checked), Error> {
         let given = || submission.name.chars().take(63).collect();
         let name = submission.name.parse().map_err(|why: Invalid| Error::Name { given: given(), why })?;
         let size_bytes = self.inner.size_bytes(submission.disk_size_bytes)?;
         let size = self.inner.image_size(submission.disk_size_bytes);
-        let order = Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache };
+        let order =
+            Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache, owner: owner.as_str() };
         let checked = self.inner.builder.check(&order);
         if !checked.answer.accepted {
             return Err(Error::Refused { answer: Box::new(checked.answer) });

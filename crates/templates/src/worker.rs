@@ -152,7 +152,7 @@ fn guarded(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWrite
 fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Box<Failure>> {
     let template = &claim.template;
     let size = inner.image_size(template.disk_size_bytes);
-    let order = Order { dockerfile: &claim.dockerfile, size, no_cache: claim.no_cache };
+    let order = Order { dockerfile: &claim.dockerfile, size, no_cache: claim.no_cache, owner: template.owner.as_str() };
     let preview = inner.builder.preview(&order, &running.cancel).map_err(BuildError::card)?;
     if !claim.no_cache
         && let Ok(Some(found)) = inner.store.finished(&template.owner, &preview.fingerprint)

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fstree::{Addition, Content, Diff, Kind, Metadata, Node, Removal, Timestamp, TreePath};
 use ocilayers::{Layer, Store};
@@ -98,6 +99,7 @@ impl World {
                 Event::StepFinished { .. } => "done".to_owned(),
                 Event::SandboxStarted { .. } => "run".to_owned(),
                 Event::StepCached => "cached".to_owned(),
+                Event::StepWaiting => "waiting".to_owned(),
                 Event::Output { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
                 Event::OutputOmitted { bytes } => format!("{bytes} omitted"),
                 Event::StepStarted { number, total, .. } => format!("{number}/{total}"),
@@ -166,6 +168,126 @@ fn steps_become_layers_and_are_found_again() {
     assert_eq!(events, ["1/2", "cached", "done", "2/2", "run", "done"]);
     let files = world.files(&built.unwrap());
     assert!(["new", "newer", "old"].iter().all(|name| files.contains_key(Path::new(name))));
+}
+
+/// A sandbox that writes a file after a while, and counts how often it ran; the first time it fails if it is told to.
+#[derive(Debug, Default)]
+struct Slow {
+    runs: AtomicU32,
+    first_fails: bool,
+}
+
+impl Sandbox for Slow {
+    fn run(
+        &self,
+        _id: &str,
+        job: &Job,
+        _scratch: &Scratch,
+        _cancel: &Cancel,
+        _output: &mut dyn FnMut(Output<'_>),
+    ) -> Result<Outcome, Error> {
+        let number = self.runs.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(500));
+        fs::write(job.upper.join("made"), number.to_string()).unwrap();
+        let status = i32::from(self.first_fails && number == 0);
+        Ok(Outcome::Exited { status, out_of_memory: false })
+    }
+
+    fn sweep(&self, _scratch: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn identical_steps_in_flight_run_once_unless_the_first_fails() {
+    for (first_fails, runs) in [(false, 1), (true, 2)] {
+        let Some(world) = World::new() else { return };
+        let sandbox = Slow { first_fails, ..Slow::default() };
+        let base = world.base();
+        let build = || {
+            let engine =
+                Engine { store: &world.store, sandbox: &sandbox, state: world.dir.path(), options: Options::default() };
+            let plan = Plan::for_test(vec![Step::for_test(1, run("x"))]);
+            let mut waited = false;
+            let built = engine.build(&plan, base.clone(), &Cancel::default(), &mut |event| {
+                waited |= matches!(event, Event::StepWaiting);
+            });
+            (built.map(|built| built.layers.len()).ok(), waited)
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let (one, other) = (scope.spawn(build), scope.spawn(build));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert_eq!(sandbox.runs.load(Ordering::SeqCst), runs);
+        assert_eq!([one.0, other.0].iter().filter(|built| **built == Some(2)).count(), if first_fails { 1 } else { 2 });
+        assert_eq!([one.1, other.1].iter().filter(|waited| **waited).count(), 1, "who waited was told");
+        let steps = fs::read_dir(world.dir.path().join("steps")).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(steps.filter(|path| path.extension().is_some_and(|end| end == "lock")).count(), 0);
+    }
+}
+
+#[test]
+fn a_step_that_changes_nothing_makes_no_layer() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    for _ in 0..2 {
+        let (built, _) = world.build(&sandbox, &[run("print x"), run("write new")], Options::default());
+        assert_eq!(built.unwrap().layers.len(), 2, "the base and what was written");
+    }
+    assert_eq!(sandbox.jobs.borrow().len(), 2, "that nothing changed is remembered too");
+}
+
+#[test]
+fn owners_share_what_is_public_and_nothing_else() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    let ran = |action: &Action, owner: &str, private| {
+        let before = sandbox.jobs.borrow().len();
+        let options = Options { owner: owner.to_owned(), private, ..Options::default() };
+        world.build(&sandbox, std::slice::from_ref(action), options).0.unwrap();
+        sandbox.jobs.borrow().len() > before
+    };
+    let public = run("write new");
+    assert!(ran(&public, "alice", false) && !ran(&public, "bob", false));
+    assert!(ran(&public, "alice", true) && !ran(&public, "alice", true) && ran(&public, "bob", true));
+    let Action::Run(mut cached) = run("write new") else { unreachable!("made as a run") };
+    cached.mounts = vec![RunMount::Cache {
+        id: "c".to_owned(),
+        target: "/cache".to_owned(),
+        sharing: Sharing::Shared,
+        read_only: false,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    }];
+    let cached = Action::Run(cached);
+    assert!(ran(&cached, "alice", false) && !ran(&cached, "alice", false) && ran(&cached, "bob", false));
+    let caches = fs::read_dir(world.dir.path().join("cache-mounts")).unwrap();
+    assert_eq!(caches.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 2, "one for each owner");
+}
+
+#[test]
+fn a_forecast_says_what_changed() {
+    let Some(world) = World::new() else { return };
+    let sandbox = Scripted::default();
+    world.build(&sandbox, &[run("write new")], Options::default()).0.unwrap();
+    let forecast = |action: Action, options: Options| {
+        let engine = Engine { store: &world.store, sandbox: &sandbox, state: world.dir.path(), options };
+        let base: Vec<String> = world.base().iter().map(|layer| layer.diff_id().to_string()).collect();
+        let plan = Plan::for_test(vec![Step::for_test(1, action), Step::for_test(2, run("write newer"))]);
+        engine.forecast(&plan, &base).unwrap()
+    };
+    let Action::Run(mut other) = run("write new") else { unreachable!("made as a run") };
+    other.env.push("A=1".to_owned());
+    other.user = "app".to_owned();
+    let runs = |changed: Option<&[&str]>| Forecast::Runs {
+        changed: changed.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+    };
+    assert_eq!(forecast(run("write new"), Options::default()), [Forecast::Cached, runs(None)]);
+    let changed = runs(Some(&["the user", "the variable A"]));
+    assert_eq!(forecast(Action::Run(other), Options::default()), [changed, Forecast::RunsAfterAnother]);
+    let too_old = Options { max_age: Some(Duration::ZERO), ..Options::default() };
+    assert_eq!(forecast(run("write new"), too_old)[0], runs(Some(&[])));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use drydock::{Base, Built, Error, ImageRef, Log, Request, Stream};
+use drydock::{Base, Built, Error, Failure, ImageRef, Log, Request, Stream};
 use serde_json::json;
 
 use crate::args::{Build, Format};
@@ -23,6 +23,8 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     let bases = args.bases.iter().map(|text| base(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let layout = args.oci.as_deref().map(layout).transpose()?;
     let mut request = Request::new(&dockerfile, &bases, &args.output);
+    let beside = args.output.with_extension("json");
+    request.rootfs_json = (beside != args.output).then_some(beside.as_path());
     request.size = args.size;
     request.state = &args.state.dir;
     request.layout = layout.as_ref().map(|(dir, tag)| (dir.as_path(), tag.as_str()));
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.runtime = args.runtime.as_deref();
     request.epoch = args.source_date_epoch;
     request.no_cache = args.no_cache;
+    request.cache_max_age = args.cache_max_age;
     request.step_limits.memory_bytes = args.memory;
     request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
     request.step_limits.grace = Duration::from_secs(args.stop_grace);
@@ -57,7 +60,15 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
             crate::output::error(&Error::Cancelled.into());
             Ok(signals.exit_code())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let card = Failure::of(&error);
+            if args.format == Format::Json {
+                line(format_args!("{}", serde_json::to_string_pretty(&card)?))?;
+            }
+            crate::output::error(&error.into());
+            card.hint.iter().for_each(|hint| crate::output::hint(hint));
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 
@@ -79,9 +90,10 @@ pub(crate) fn build_args(texts: &[String]) -> anyhow::Result<Vec<(String, String
 }
 
 fn layout(text: &str) -> anyhow::Result<(std::path::PathBuf, String)> {
-    match text.parse()? {
-        ImageRef::Layout { dir, tag: Some(tag) } => Ok((dir, tag)),
-        _ => bail!("the image is kept in a layout under a tag, as in oci:DIR:TAG; '{text}' is none"),
+    let text = text.strip_prefix("oci:").unwrap_or(text);
+    match format!("oci:{text}").parse()? {
+        ImageRef::Layout { dir, tag } => Ok((dir, tag.unwrap_or_else(|| "latest".to_owned()))),
+        _ => bail!("the image is kept in a layout, as in DIR or DIR:TAG; '{text}' is none"),
     }
 }
 

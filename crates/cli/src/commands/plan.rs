@@ -8,6 +8,7 @@ use buildengine::plan::{Action, Plan, lower};
 use dockerfile::analysis::analyze;
 use dockerfile::config::ImageConfig;
 use dockerfile::source::Source;
+use drydock::{Cancel, Error, Request};
 use serde_json::{Value, json};
 
 use crate::args::{self, Format, Mode};
@@ -19,6 +20,9 @@ const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) fn run(args: &args::Plan) -> anyhow::Result<ExitCode> {
     let bytes = check::read(&args.source)?;
+    if !args.bases.is_empty() {
+        return forecast(args, &bytes);
+    }
     let source = Source::decode(&bytes);
     let mut options = check::options(&args.source);
     options.base_config = args.base_config.as_deref().map(base_config).transpose()?;
@@ -39,6 +43,39 @@ pub(crate) fn run(args: &args::Plan) -> anyhow::Result<ExitCode> {
             let lint: Vec<Value> = analysis.conversion.lints.iter().map(|lint| json!(lint.code.name())).collect();
             all["lint"] = json!(lint);
             line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which steps a build would run, and why.
+fn forecast(args: &args::Plan, bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    let bases = args.bases.iter().map(|text| build::base(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut request = Request::new(bytes, &bases, Path::new(""));
+    request.state = &args.state;
+    request.build_args = build::build_args(&args.build_args)?;
+    let options = args.sources.options()?;
+    (request.platform, request.registry) = (options.platform, options.registry);
+    let preview = match drydock::preview(&request, &Cancel::default()) {
+        Ok(preview) => preview,
+        Err(Error::Refused { diagnostics }) => {
+            check::print_human(&args.source.dockerfile, bytes, &diagnostics)?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if args.format == Format::Json {
+        line(format_args!("{}", serde_json::to_string_pretty(&preview)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    line(format_args!("base {} sha256:{}", preview.base, preview.base_id))?;
+    for (number, step) in preview.steps.iter().enumerate() {
+        let (number, total) = (number + 1, preview.steps.len());
+        line(format_args!("Step {number}/{total} (line {}) : {}", step.line, step.text.escape_debug()))?;
+        match (step.cached, &step.reason) {
+            (Some(true), _) => line(format_args!("  cached"))?,
+            (_, Some(reason)) => line(format_args!("  runs: {reason}"))?,
+            _ => {}
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -108,7 +108,7 @@ pub(crate) async fn create(
         idempotency_key: idempotency_key(&headers)?,
     };
     if dry_run {
-        let preview = app.call(move |templates| templates.preview(&submission)).await?;
+        let preview = app.call(move |templates| templates.preview(&owner, &submission)).await?;
         return Ok(Json(Success::of(plan(preview))).into_response());
     }
     let submitted = app.call(move |templates| templates.submit(&owner, submission)).await?;
@@ -135,7 +135,7 @@ fn plan(preview: drydock::Preview) -> PlanView {
         line: step.line,
         text: step.text,
         cached: step.cached,
-        reason: step.reason.map(str::to_owned),
+        reason: step.reason,
     };
     PlanView {
         base: preview.base,

@@ -93,7 +93,7 @@ fn what_is_refused_stores_nothing() {
     let tiny = Submission { disk_size_bytes: Some(1), ..submission("env", "") };
     assert!(matches!(refused(tiny), Error::DiskSize { .. }));
     assert_eq!(templates.list(&alice(), 10, 0).unwrap().total, 0);
-    assert!(templates.preview(&submission("env", "say 1")).is_ok());
+    assert!(templates.preview(&alice(), &submission("env", "say 1")).is_ok());
     assert_eq!(templates.list(&alice(), 10, 0).unwrap().total, 0, "a preview stores nothing");
     let named = Submission { base: Some("nodeops/sandbox:debian".to_owned()), ..submission("env", "") };
     assert!(templates.submit(&alice(), named).is_ok());

@@ -1,0 +1,128 @@
+//! What a build gives besides the image: the layout that other tools read, and what a host has to know.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use drydock_tests::{base_image, cache, drydock, privileged, run, sha256};
+use serde_json::{Value, json};
+
+const TOOLS: [&str; 5] = ["mmdebstrap", "runc", "skopeo", "umoci", "buildah"];
+
+const DOCKERFILE: &str = "FROM base
+ENV NAME=value
+WORKDIR /srv/app
+RUN echo made >made && groupadd staff2 && useradd -r -g staff2 app
+USER app
+EXPOSE 8080
+LABEL team=one
+RUN true
+STOPSIGNAL SIGINT
+ENTRYPOINT [\"/bin/cat\"]
+CMD [\"made\"]
+";
+
+fn build(dir: &Path, more: &[&str]) -> String {
+    fs::write(dir.join("Dockerfile"), DOCKERFILE).unwrap();
+    let mut command = Command::new(drydock());
+    command.arg("build").arg("-f").arg(dir.join("Dockerfile")).args(["--base", &format!("base={}", base_image())]);
+    command.args(["--size", "auto", "-o"]).arg(dir.join("out.ext4"));
+    let output = run(command.arg("--state").arg(cache().join("state")).args(more));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn json_of(command: &mut Command) -> Value {
+    serde_json::from_slice(&run(command).stdout).unwrap()
+}
+
+#[test]
+fn skopeo_umoci_and_buildah_accept_the_layout_and_its_history() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir_in(cache()).unwrap();
+    let layout = dir.path().join("layout");
+    build(dir.path(), &["--oci", &format!("{}:one", layout.display())]);
+    let image = format!("oci:{}:one", layout.display());
+
+    let config = json_of(Command::new("skopeo").args(["inspect", "--config", &image]));
+    assert_eq!(config["config"]["Entrypoint"], json!(["/bin/cat"]));
+    let layers = config["rootfs"]["diff_ids"].as_array().unwrap().len();
+    let history = config["history"].as_array().unwrap();
+    let told = history.iter().filter(|entry| entry["empty_layer"] != json!(true)).count();
+    assert_eq!(told, layers, "each layer has its line: {history:?}");
+    assert_eq!(layers, 3, "the base, WORKDIR and the one RUN that changes something");
+    assert!(
+        history[0]["created_by"].as_str().is_some_and(|by| by.starts_with("drydock image import")),
+        "the base's own"
+    );
+    assert_eq!(history.last().unwrap()["empty_layer"], json!(true));
+
+    let bundle = dir.path().join("bundle");
+    run(Command::new("umoci").arg("unpack").arg("--image").arg(format!("{}:one", layout.display())).arg(&bundle));
+    assert_eq!(fs::read_to_string(bundle.join("rootfs/srv/app/made")).unwrap(), "made\n");
+
+    let storage = dir.path().join("storage");
+    let buildah = |args: &[&str]| {
+        let mut command = Command::new("buildah");
+        command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+        String::from_utf8(run(command.args(["--storage-driver", "vfs"]).args(args)).stdout).unwrap().trim().to_owned()
+    };
+    let container = buildah(&["from", &image]);
+    let seen = buildah(&["inspect", "--format", "{{.OCIv1.Config.WorkingDir}} {{.OCIv1.Config.User}}", &container]);
+    assert_eq!(seen, "/srv/app app");
+    buildah(&["rm", &container]);
+}
+
+#[test]
+fn rootfs_json_tells_the_host_what_to_start_and_as_whom() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir_in(cache()).unwrap();
+    build(dir.path(), &[]);
+    let told: Value = serde_json::from_slice(&fs::read(dir.path().join("out.json")).unwrap()).unwrap();
+    let image = dir.path().join("out.ext4");
+    assert_eq!(told["image"]["sha256"], json!(sha256(&image)));
+    assert_eq!(told["image"]["size_bytes"], json!(fs::metadata(&image).unwrap().len()));
+    assert_eq!(told["entrypoint"], json!(["/bin/cat"]));
+    assert_eq!((&told["cmd"], &told["working_dir"]), (&json!(["made"]), &json!("/srv/app")));
+    assert_eq!((&told["exposed_ports"], &told["stop_signal"]), (&json!(["8080/tcp"]), &json!("SIGINT")));
+    assert!(told["env"].as_array().unwrap().contains(&json!("NAME=value")));
+    assert_eq!(told["user"]["name"], json!("app"));
+    assert!(told["user"]["uid"].as_u64().is_some_and(|uid| uid > 0), "{told}");
+
+    // A build that fails leaves what was there as it was.
+    fs::write(dir.path().join("Dockerfile"), "FROM base\nRUN exit 3\n").unwrap();
+    let mut command = Command::new(drydock());
+    command
+        .arg("build")
+        .arg("-f")
+        .arg(dir.path().join("Dockerfile"))
+        .args(["--base", &format!("base={}", base_image())]);
+    let failed =
+        command.args(["--format", "json", "-o"]).arg(&image).arg("--state").arg(cache().join("state")).output();
+    let card: Value = serde_json::from_slice(&failed.unwrap().stdout).unwrap();
+    assert_eq!((&card["code"], &card["exit_status"], &card["line"]), (&json!("run_failed"), &json!(3), &json!(2)));
+    let after: Value = serde_json::from_slice(&fs::read(dir.path().join("out.json")).unwrap()).unwrap();
+    assert_eq!(after, told);
+}
+
+#[test]
+fn a_plan_says_what_is_cached_and_what_changed() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir_in(cache()).unwrap();
+    let log = build(dir.path(), &[]);
+    assert!(log.contains("Successfully built"), "{log}");
+    let plan = || {
+        let mut command = Command::new(drydock());
+        command.arg("plan").arg(dir.path().join("Dockerfile")).args(["--base", &format!("base={}", base_image())]);
+        let output = run(command.arg("--state").arg(cache().join("state")));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(plan().matches("\n  cached").count(), 3, "WORKDIR and two RUN:\n{}", plan());
+    fs::write(dir.path().join("Dockerfile"), DOCKERFILE.replace("NAME=value", "NAME=other")).unwrap();
+    assert!(plan().contains("  runs: since its last run this changed: the variable NAME"), "{}", plan());
+}
