@@ -65,10 +65,16 @@ fn skopeo_umoci_and_buildah_accept_the_layout_and_its_history() {
     let storage = dir.path().join("storage");
     let buildah = |args: &[&str]| {
         let mut command = Command::new("buildah");
-        command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+        // It makes a name of the place, and names have no capitals, which the place of a temporary folder may have.
+        command
+            .current_dir(dir.path())
+            .arg("--root")
+            .arg(storage.join("root"))
+            .arg("--runroot")
+            .arg(storage.join("run"));
         String::from_utf8(run(command.args(["--storage-driver", "vfs"]).args(args)).stdout).unwrap().trim().to_owned()
     };
-    let container = buildah(&["from", &image]);
+    let container = buildah(&["from", "oci:layout:one"]);
     let seen = buildah(&["inspect", "--format", "{{.OCIv1.Config.WorkingDir}} {{.OCIv1.Config.User}}", &container]);
     assert_eq!(seen, "/srv/app app");
     buildah(&["rm", &container]);
