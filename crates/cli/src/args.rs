@@ -339,6 +339,9 @@ pub(crate) struct Build {
     /// Memory that a RUN step may use.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
+    /// Processes and threads that each RUN step may have at one moment.
+    #[arg(long, default_value_t = 4_096, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pids: u32,
     /// Disk that a RUN step may fill.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) disk: Option<u64>,

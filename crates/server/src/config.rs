@@ -50,6 +50,10 @@ pub struct Config {
     pub step_timeout_seconds: u64,
     /// Memory of a RUN step.
     pub step_memory_bytes: Option<u64>,
+    /// Processes of a RUN step.
+    pub step_pids: u32,
+    /// How long a RUN step that is stopped has to end by itself.
+    pub step_grace_seconds: u64,
     /// Disk of a RUN step.
     pub step_disk_bytes: u64,
     /// The log of one attempt.
@@ -90,6 +94,8 @@ impl Default for Config {
             build_timeout_seconds: service.build_timeout.as_secs(),
             step_timeout_seconds: steps.time.as_secs(),
             step_memory_bytes: steps.memory_bytes,
+            step_pids: steps.pids,
+            step_grace_seconds: steps.grace.as_secs(),
             step_disk_bytes: steps.disk_bytes,
             log_bytes_max: service.log_bytes_max,
             lease_seconds: service.lease.as_secs(),
@@ -102,7 +108,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 24] = [
+const KEYS: [(&str, &str, &str); 26] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -133,6 +139,8 @@ const KEYS: [(&str, &str, &str); 24] = [
     ("build_timeout_seconds", "How long one build may take.", ""),
     ("step_timeout_seconds", "How long one RUN step may take.", ""),
     ("step_memory_bytes", "Memory that one RUN step may use; all of the host's if it is not set.", "2147483648"),
+    ("step_pids", "Processes and threads that one RUN step may have at one moment.", ""),
+    ("step_grace_seconds", "How long a RUN step that is stopped has to end by itself before it is killed.", ""),
     ("step_disk_bytes", "Disk that one RUN step may fill.", ""),
     ("log_bytes_max", "How large the log of one attempt may become.", ""),
     ("lease_seconds", "How long a worker that is not heard of keeps its build.", ""),
@@ -192,6 +200,9 @@ impl Config {
             return Err(ConfigError::Values(
                 "lease_seconds, build_timeout_seconds and step_timeout_seconds have to be 1 or more",
             ));
+        }
+        if self.step_pids == 0 {
+            return Err(ConfigError::Values("step_pids has to be 1 or more"));
         }
         if self.active_per_owner == 0 || self.requests_per_second == 0 || self.requests_burst == 0 {
             return Err(ConfigError::Values(
@@ -255,6 +266,8 @@ impl Config {
         builder.runtime.clone_from(&self.runtime);
         builder.step_limits.time = Duration::from_secs(self.step_timeout_seconds);
         builder.step_limits.memory_bytes = self.step_memory_bytes;
+        builder.step_limits.pids = self.step_pids;
+        builder.step_limits.grace = Duration::from_secs(self.step_grace_seconds);
         builder.step_limits.disk_bytes = self.step_disk_bytes;
         builder
     }

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.cache_max_age = args.cache_max_age;
     request.step_limits.memory_bytes = args.memory;
     request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
+    request.step_limits.pids = args.pids;
     request.step_limits.grace = Duration::from_secs(args.stop_grace);
     request.step_limits.time = args.step_timeout.unwrap_or(request.step_limits.time);
 
