@@ -5,7 +5,6 @@ mod failures;
 mod hostile;
 mod image;
 mod listing;
-mod network;
 mod outputs;
 mod peers;
 mod quickstart;

@@ -71,9 +71,9 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// That which the operator gives to commands.
+    /// The network of the host.
     #[default]
-    Default,
+    Host,
     /// A loopback device alone.
     None,
 }
