@@ -56,7 +56,7 @@ await fill("#new-name", "Not A Name");
 await fill("#new-dockerfile", "FROM nodeops/sandbox:debian\nENV A=1\nRUN echo hello; sleep 1; echo done\n");
 await fill("#new-name", "my-env");
 await shows("#new-verdict", "accepted");
-await shows("#new-plan", "runs: it has not run yet");
+await shows("#new-plan", "runs: this instruction has not run yet");
 await picture("accepted");
 
 // The build is followed to its end.
