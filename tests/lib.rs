@@ -6,6 +6,7 @@
 )]
 
 mod listing;
+mod postgres;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,6 +15,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use listing::{Entry, differences, list};
+pub use postgres::Postgres;
 
 /// The root of the workspace.
 #[must_use]

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where the database, logs and images are.
     pub data: PathBuf,
+    /// The `postgres://` address of the database. Default: none, a file of SQLite in `data`.
+    pub database: Option<String>,
     /// Builds at one time on this host. Default: 2. 0 builds nothing here.
     pub builders: usize,
     /// Pending and building templates of one owner. Default: 2.
@@ -43,6 +45,7 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            database: None,
             builders: 2,
             active_per_owner: 2,
             disk_size_bytes: 512 << 20,

@@ -8,7 +8,6 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::artifact::{Images, sync_directory};
-use crate::clock::Time;
 use crate::error::Error;
 use crate::store::Store;
 use crate::template::TemplateId;
@@ -54,8 +53,8 @@ fn random() -> u128 {
 }
 
 /// Puts everything right. The lock of the data directory must be held: it proves that the leases of `node` are dead.
-pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &str, now: Time) -> Result<(), Error> {
-    for id in store.end_leases(node, now)? {
+pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &str) -> Result<(), Error> {
+    for id in store.end_leases(node)? {
         tracing::warn!(%id, "its build was interrupted; it begins again");
     }
     let known = store.images()?;

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::follow::Follower;
 use crate::hub::Hub;
 use crate::key::{ApiKey, KeyRecord};
-use crate::store::{Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Sqlite, Store};
+use crate::store::{self, Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Store};
 use crate::template::{Invalid, Name, Owner, Selector, Template, TemplateId};
 use crate::worker::{Running, Why};
 use crate::{log, recover, worker};
@@ -154,8 +154,7 @@ impl Inner {
     }
 
     pub(crate) fn claim(&self) -> Result<Option<Claim>, Error> {
-        let now = self.clock.now();
-        Ok(self.store.claim(&self.node, now, now.after(self.config.lease))?)
+        Ok(self.store.claim(&self.node, self.config.lease)?)
     }
 
     fn new_id(&self) -> TemplateId {
@@ -185,7 +184,7 @@ impl Inner {
     /// Removes images that no template has any more.
     fn collect(&self) -> Result<(), Error> {
         let _images = self.images_lock.lock().expect("no panic while it is held");
-        for digest in self.store.unreferenced(self.clock.now().before(self.config.grace))? {
+        for digest in self.store.unreferenced(self.config.grace)? {
             // The row goes first: what is killed between the two is an orphan, which the next start removes.
             if self.store.forget_image(&digest)? {
                 self.images.remove(&digest)?;
@@ -205,24 +204,24 @@ impl Templates {
     pub fn open(config: Config, builder: impl Builder + 'static) -> Result<Self, Error> {
         fs::create_dir_all(&config.data).map_err(Error::file(&config.data))?;
         let lock = recover::lock(&config.data)?;
-        let store = Sqlite::open(&config.data.join("templates.db"))?;
+        let store = store::open(&config.data, config.database.as_deref())?;
         Self::with(config, builder, store, SystemClock, lock)
     }
 
     fn with(
         config: Config,
         builder: impl Builder + 'static,
-        store: impl Store + 'static,
+        store: Box<dyn Store>,
         clock: impl Clock + 'static,
         lock: File,
     ) -> Result<Self, Error> {
         let images = Images::open(&config.data.join("images"))?;
         let logs = config.data.join("logs");
         let node = recover::node(&config.data)?;
-        recover::recover(&store, &images, &logs, &node, clock.now())?;
+        recover::recover(store.as_ref(), &images, &logs, &node)?;
         let inner = Inner {
             config,
-            store: Box::new(store),
+            store,
             builder: Box::new(builder),
             clock: Box::new(clock),
             images,
@@ -285,7 +284,6 @@ impl Templates {
             dockerfile: submission.dockerfile,
             size_bytes,
             no_cache: submission.no_cache,
-            created_at: inner.clock.now(),
         };
         let config = &inner.config;
         let limits = InsertLimits {
@@ -395,7 +393,7 @@ impl Templates {
     /// There is none.
     pub fn delete(&self, owner: &Owner, selector: &Selector) -> Result<TemplateId, Error> {
         let id = self.get(owner, selector)?.id;
-        if !self.inner.store.delete(&id, self.inner.clock.now())? {
+        if !self.inner.store.delete(&id)? {
             return Err(Error::NotFound);
         }
         self.stop_build(&id, Why::Lost);

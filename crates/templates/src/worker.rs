@@ -207,8 +207,7 @@ fn look_after(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWr
             continue;
         }
         beaten = Instant::now();
-        let until = inner.clock.now().after(inner.config.lease);
-        match inner.store.heartbeat(&template.id, template.attempt, until) {
+        match inner.store.heartbeat(&template.id, template.attempt, inner.config.lease) {
             Ok(Beat::Held) => {}
             Ok(Beat::Cancelled) => running.stop(Why::Cancelled),
             Ok(Beat::Lost) => running.stop(Why::Lost),
@@ -293,7 +292,7 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
     let (id, attempt) = (&claim.template.id, claim.template.attempt);
     let mut tries = 1;
     let held = loop {
-        match inner.store.finish(id, attempt, outcome, inner.clock.now()) {
+        match inner.store.finish(id, attempt, outcome) {
             Ok(held) => break held,
             Err(error) if tries == FINISH_TRIES => return Err(error.into()),
             Err(error) => tracing::warn!(%id, error = %explain(&error), "the state can't be written yet"),

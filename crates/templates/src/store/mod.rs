@@ -1,12 +1,14 @@
 //! What is kept of templates, keys and images: transactions as verbs. A template's row is also the job that builds it.
 //!
 //! Every write of a worker names the attempt it was given by [`Store::claim`]; once another claim or a cancellation took the
-//! template from it, its writes change nothing (the attempt is the fencing token). Nothing here is particular to one database:
-//! times and limits come from the caller, ids are made by the caller, and each verb is one transaction.
+//! template from it, its writes change nothing (the attempt is the fencing token). Limits and ids come from the caller, the time from
+//! the store: hosts whose clocks differ agree on who came first and whose lease is over. Each verb is one transaction.
 
+mod postgres;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use drydock::Failure;
@@ -16,6 +18,7 @@ use crate::clock::Time;
 use crate::key::KeyRecord;
 use crate::template::{Name, Owner, Selector, Template, TemplateId};
 
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 /// The database failed, or holds what it can't.
@@ -25,6 +28,23 @@ pub enum StoreError {
     /// SQLite.
     #[error("SQLite")]
     Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL.
+    #[error("PostgreSQL")]
+    Postgres(#[from] ::postgres::Error),
+    /// The address of a PostgreSQL database is none.
+    #[error("`database` is no address like postgres://USER:PASSWORD@HOST/DATABASE")]
+    Address(#[source] ::postgres::Error),
+    /// The certificates of the system's authorities can't be used.
+    #[error("`database` asks for TLS, and the system has no certificates of authorities to check it by: {0}")]
+    Tls(String),
+    /// All connections are in use.
+    #[error("none of the {connections} connections to the database became free within {seconds} seconds")]
+    Crowded {
+        /// How many there are.
+        connections: usize,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// A row that this program did not write.
     #[error("the database holds {0}")]
     Corrupt(String),
@@ -59,8 +79,6 @@ pub struct NewTemplate {
     pub no_cache: bool,
     /// The idempotency key of the request and a hash of the request.
     pub idempotency: Option<(String, String)>,
-    /// Now.
-    pub created_at: Time,
 }
 
 /// What an insertion is held to.
@@ -126,6 +144,16 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// Whether `ended`, which has ended, ended so.
+    fn is_of(&self, ended: &Template) -> bool {
+        match self {
+            Self::Ready(image) => ended.image_digest.as_ref() == Some(&image.digest),
+            Self::Failed(card) => ended.failure.as_ref() == Some(card),
+        }
+    }
+}
+
 /// A finished image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
@@ -173,6 +201,17 @@ pub struct Counts {
     pub images_bytes: u64,
 }
 
+/// The store of a service: the PostgreSQL database of that address, or the SQLite file in the data directory.
+///
+/// # Errors
+/// It can't be opened, or was written by a newer program.
+pub fn open(data: &Path, database: Option<&str>) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match database {
+        Some(address) => Box::new(Postgres::open(address)?),
+        None => Box::new(Sqlite::open(&data.join("templates.db"))?),
+    })
+}
+
 /// Keeps templates, keys and the names of images. Durable: what a verb has answered is still so after a kill or a power cut.
 pub trait Store: Send + Sync + Debug {
     /// Adds a template, pending, if the limits allow it: they are checked in the transaction that inserts.
@@ -215,21 +254,21 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// # Errors
     /// The database.
-    fn claim(&self, holder: &str, now: Time, lease_until: Time) -> Result<Option<Claim>, StoreError>;
+    fn claim(&self, holder: &str, lease: Duration) -> Result<Option<Claim>, StoreError>;
 
-    /// Makes the lease longer.
+    /// Makes the lease last this long from now.
     ///
     /// # Errors
     /// The database.
-    fn heartbeat(&self, id: &TemplateId, attempt: u32, lease_until: Time) -> Result<Beat, StoreError>;
+    fn heartbeat(&self, id: &TemplateId, attempt: u32, lease: Duration) -> Result<Beat, StoreError>;
 
-    /// Ends a build; `false` when it is not this attempt's any more.
+    /// Ends a build; `false` when it is not this attempt's any more. Said again by the same attempt it is true again.
     ///
     /// # Errors
     /// The database.
-    fn finish(&self, id: &TemplateId, attempt: u32, outcome: &Outcome, now: Time) -> Result<bool, StoreError>;
+    fn finish(&self, id: &TemplateId, attempt: u32, outcome: &Outcome) -> Result<bool, StoreError>;
 
-    /// Gives a job back, to be taken again; `false` when it is not this attempt's any more.
+    /// Gives a job back, to be taken again; `false` when it is not this attempt's any more. Said again it is true again.
     ///
     /// # Errors
     /// The database.
@@ -239,7 +278,7 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// # Errors
     /// The database.
-    fn end_leases(&self, holder: &str, now: Time) -> Result<Vec<TemplateId>, StoreError>;
+    fn end_leases(&self, holder: &str) -> Result<Vec<TemplateId>, StoreError>;
 
     /// Ends a build that has not ended. `card` is that of one that had not begun.
     ///
@@ -251,7 +290,7 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// # Errors
     /// The database.
-    fn delete(&self, id: &TemplateId, now: Time) -> Result<bool, StoreError>;
+    fn delete(&self, id: &TemplateId) -> Result<bool, StoreError>;
 
     /// An image of that owner made of the same.
     ///
@@ -265,11 +304,11 @@ pub trait Store: Send + Sync + Debug {
     /// The database.
     fn images(&self) -> Result<Vec<String>, StoreError>;
 
-    /// The digests of images that no template has since `cutoff`.
+    /// The digests of images that no template has had for `grace`.
     ///
     /// # Errors
     /// The database.
-    fn unreferenced(&self, cutoff: Time) -> Result<Vec<String>, StoreError>;
+    fn unreferenced(&self, grace: Duration) -> Result<Vec<String>, StoreError>;
 
     /// Forgets an image that no template has; `false` when one has it.
     ///

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::{
     Beat, Cancelled, Claim, Counts, Finished, InsertLimits, Inserted, NewTemplate, Outcome, Store, StoreError,
 };
-use crate::clock::Time;
+use crate::clock::{Clock, SystemClock, Time};
 use crate::key::KeyRecord;
 use crate::lifecycle::{Event, Status};
 use crate::template::{Owner, Selector, Template, TemplateId};
@@ -147,6 +147,11 @@ fn by_id(connection: &Connection, id: &TemplateId) -> Result<Option<Template>, S
     one(connection, "id = ?1", &[&id.as_str()])
 }
 
+/// Now: one host alone has the file.
+fn now() -> Time {
+    SystemClock.now()
+}
+
 /// The status of a template, if it is this attempt's to change by `event`.
 fn held(transaction: &Transaction<'_>, id: &TemplateId, attempt: u32, event: Event) -> Result<bool, StoreError> {
     let found = by_id(transaction, id)?;
@@ -179,7 +184,7 @@ fn sum(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) ->
 /// What came of the request that had this idempotency key.
 fn replay(transaction: &Transaction<'_>, new: &NewTemplate, kept: Duration) -> Result<Option<Inserted>, StoreError> {
     let Some((key, hash)) = &new.idempotency else { return Ok(None) };
-    let cutoff = new.created_at.before(kept).0;
+    let cutoff = now().before(kept).0;
     transaction.prepare_cached("DELETE FROM idempotency WHERE created_at < ?1")?.execute([cutoff])?;
     let query = "SELECT request_hash, template_id FROM idempotency WHERE owner = ?1 AND key = ?2";
     let before: Option<(String, String)> = transaction
@@ -235,6 +240,7 @@ impl Store for Sqlite {
             if let Some(refusal) = refuse(transaction, new, limits)? {
                 return Ok(refusal);
             }
+            let created_at = now();
             let insert =
                 "INSERT INTO templates (id, owner, name, base, dockerfile, status, disk_size_bytes, size_bytes,
                           no_cache, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9)";
@@ -247,11 +253,11 @@ impl Store for Sqlite {
                 new.disk_size_bytes.map(signed),
                 signed(new.size_bytes),
                 new.no_cache,
-                new.created_at.0,
+                created_at.0,
             ])?;
             if let Some((key, hash)) = &new.idempotency {
                 let insert = "INSERT INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)";
-                let values = params![new.owner.as_str(), key, hash, new.id.as_str(), new.created_at.0];
+                let values = params![new.owner.as_str(), key, hash, new.id.as_str(), created_at.0];
                 transaction.prepare_cached(insert)?.execute(values)?;
             }
             Ok(Inserted::Created(by_id(transaction, &new.id)?.expect("inserted above")))
@@ -305,18 +311,18 @@ impl Store for Sqlite {
         })
     }
 
-    fn claim(&self, holder: &str, now: Time, lease_until: Time) -> Result<Option<Claim>, StoreError> {
+    fn claim(&self, holder: &str, lease: Duration) -> Result<Option<Claim>, StoreError> {
         self.write(|transaction| {
             let oldest = "SELECT id FROM templates AS job
                           WHERE status IN ('pending', 'building') AND (status = 'pending' OR lease_until < ?1)
                           ORDER BY (SELECT count(*) FROM templates AS other WHERE other.owner = job.owner
                                     AND other.status IN ('pending', 'building') AND other.status = 'building'),
                                    created_at, id LIMIT 1";
-            let Some(id) = ids(transaction, oldest, &[&now.0])?.pop() else { return Ok(None) };
+            let Some(id) = ids(transaction, oldest, &[&now().0])?.pop() else { return Ok(None) };
             let take = "UPDATE templates SET status = 'building', attempt = attempt + 1, holder = :holder,
                         interruptions = interruptions + (status = 'building'), lease_until = :lease_until WHERE id = :id";
             transaction.prepare_cached(take)?.execute(
-                named_params! { ":holder": holder, ":lease_until": lease_until.0, ":id": id.as_str() },
+                named_params! { ":holder": holder, ":lease_until": now().after(lease).0, ":id": id.as_str() },
             )?;
             let template = by_id(transaction, &id)?.expect("updated above");
             let query = "SELECT dockerfile, no_cache, interruptions FROM templates WHERE id = ?1";
@@ -333,41 +339,41 @@ impl Store for Sqlite {
         })
     }
 
-    fn heartbeat(&self, id: &TemplateId, attempt: u32, lease_until: Time) -> Result<Beat, StoreError> {
+    fn heartbeat(&self, id: &TemplateId, attempt: u32, lease: Duration) -> Result<Beat, StoreError> {
         self.write(|transaction| {
             if !held(transaction, id, attempt, Event::Succeed)? {
                 return Ok(Beat::Lost);
             }
             let extend = "UPDATE templates SET lease_until = ?2 WHERE id = ?1 RETURNING cancel_requested";
+            let until = now().after(lease).0;
             let cancelled: bool =
-                transaction.prepare_cached(extend)?.query_row(params![id.as_str(), lease_until.0], |row| row.get(0))?;
+                transaction.prepare_cached(extend)?.query_row(params![id.as_str(), until], |row| row.get(0))?;
             Ok(if cancelled { Beat::Cancelled } else { Beat::Held })
         })
     }
 
-    fn finish(&self, id: &TemplateId, attempt: u32, outcome: &Outcome, now: Time) -> Result<bool, StoreError> {
-        self.write(|transaction| match outcome {
-            Outcome::Failed(card) => {
-                if !held(transaction, id, attempt, Event::Fail)? {
-                    return Ok(false);
+    fn finish(&self, id: &TemplateId, attempt: u32, outcome: &Outcome) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let Some(found) = by_id(transaction, id)?.filter(|found| found.attempt == attempt) else {
+                return Ok(false);
+            };
+            match outcome {
+                _ if found.status.is_final() => return Ok(outcome.is_of(&found)),
+                Outcome::Failed(card) if found.status.after(Event::Fail).is_some() => fail(transaction, id, card)?,
+                Outcome::Ready(image) if found.status.after(Event::Succeed).is_some() => {
+                    succeed(transaction, id, image)?
                 }
-                fail(transaction, id, card)?;
-                Ok(true)
+                _ => return Ok(false),
             }
-            Outcome::Ready(image) => {
-                if !held(transaction, id, attempt, Event::Succeed)? {
-                    return Ok(false);
-                }
-                succeed(transaction, id, image, now)?;
-                Ok(true)
-            }
+            Ok(true)
         })
     }
 
     fn release(&self, id: &TemplateId, attempt: u32) -> Result<bool, StoreError> {
         self.write(|transaction| {
             if !held(transaction, id, attempt, Event::Release)? {
-                return Ok(false);
+                let found = by_id(transaction, id)?;
+                return Ok(found.is_some_and(|found| found.attempt == attempt && found.status == Status::Pending));
             }
             let release = "UPDATE templates SET status = 'pending', holder = NULL, lease_until = NULL WHERE id = ?1";
             transaction.prepare_cached(release)?.execute([id.as_str()])?;
@@ -375,11 +381,11 @@ impl Store for Sqlite {
         })
     }
 
-    fn end_leases(&self, holder: &str, now: Time) -> Result<Vec<TemplateId>, StoreError> {
+    fn end_leases(&self, holder: &str) -> Result<Vec<TemplateId>, StoreError> {
         // They stay `building`, with a lease that is over: the next claim counts the interruption.
         let end = "UPDATE templates SET lease_until = min(lease_until, ?2 - 1)
                    WHERE status IN ('pending', 'building') AND status = 'building' AND holder = ?1 RETURNING id";
-        self.write(|transaction| ids(transaction, end, &[&holder, &now.0]))
+        self.write(|transaction| ids(transaction, end, &[&holder, &now().0]))
     }
 
     fn cancel(&self, id: &TemplateId, card: &Failure) -> Result<Cancelled, StoreError> {
@@ -398,12 +404,12 @@ impl Store for Sqlite {
         })
     }
 
-    fn delete(&self, id: &TemplateId, now: Time) -> Result<bool, StoreError> {
+    fn delete(&self, id: &TemplateId) -> Result<bool, StoreError> {
         self.write(|transaction| {
             // If this was the last template of its image, the image's grace begins now.
             let released = "UPDATE images SET released_at = ?2
                             WHERE digest = (SELECT image_digest FROM templates WHERE id = ?1)";
-            transaction.prepare_cached(released)?.execute(params![id.as_str(), now.0])?;
+            transaction.prepare_cached(released)?.execute(params![id.as_str(), now().0])?;
             let deleted = transaction.prepare_cached("DELETE FROM templates WHERE id = ?1")?.execute([id.as_str()])?;
             Ok(deleted == 1)
         })
@@ -433,10 +439,10 @@ impl Store for Sqlite {
         self.read(|reader| strings(reader, "SELECT digest FROM images ORDER BY digest", &[]))
     }
 
-    fn unreferenced(&self, cutoff: Time) -> Result<Vec<String>, StoreError> {
+    fn unreferenced(&self, grace: Duration) -> Result<Vec<String>, StoreError> {
         let query = "SELECT digest FROM images WHERE released_at <= ?1 AND NOT EXISTS
                      (SELECT 1 FROM templates WHERE image_digest = digest) ORDER BY digest";
-        self.read(|reader| strings(reader, query, &[&cutoff.0]))
+        self.read(|reader| strings(reader, query, &[&now().before(grace).0]))
     }
 
     fn forget_image(&self, digest: &str) -> Result<bool, StoreError> {
@@ -506,10 +512,11 @@ fn fail(transaction: &Transaction<'_>, id: &TemplateId, card: &Failure) -> Resul
     Ok(())
 }
 
-fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished, now: Time) -> Result<(), StoreError> {
+fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished) -> Result<(), StoreError> {
     let add = "INSERT INTO images (digest, size_bytes, allocated_bytes, released_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (digest) DO NOTHING";
-    let values = params![image.digest, signed(image.size_bytes), signed(image.allocated_bytes), now.0];
+    let now = now().0;
+    let values = params![image.digest, signed(image.size_bytes), signed(image.allocated_bytes), now];
     transaction.prepare_cached(add)?.execute(values)?;
     let number = "INSERT INTO names (owner, name, last_version) SELECT owner, name, 1 FROM templates WHERE id = ?1
                   ON CONFLICT (owner, name) DO UPDATE SET last_version = last_version + 1 RETURNING last_version";
@@ -520,7 +527,7 @@ fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished, now
     transaction.prepare_cached(succeed)?.execute(params![
         id.as_str(),
         signed(image.size_bytes),
-        now.0,
+        now,
         version,
         image.digest,
         image.image_id,

@@ -4,4 +4,5 @@
 mod builder;
 mod conformance;
 mod lives;
+mod postgres;
 mod recovery;
