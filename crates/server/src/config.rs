@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::secret::Secret;
+
 /// What an operator can set. All sizes are in bytes, all times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The directory of everything.
     pub data: PathBuf,
+    /// The address of the database.
+    pub database: Option<Secret>,
     /// The directory of layers and step results.
     pub cache: Option<PathBuf>,
     /// The OCI runtime.
@@ -79,6 +83,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             metrics_listen: None,
             data,
+            database: None,
             cache: None,
             runtime: None,
             builders: service.builders,
@@ -108,10 +113,15 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 26] = [
+const KEYS: [(&str, &str, &str); 27] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
+    (
+        "database",
+        "A database of PostgreSQL; a file of SQLite in the data directory if it is not set. sslmode=require checks its certificate.",
+        "\"postgres://drydock:PASSWORD@db.example/drydock?sslmode=require\"",
+    ),
     (
         "cache",
         "The directory of layers and step results; `cache` in the data directory if it is not set.",
@@ -221,6 +231,7 @@ impl Config {
         text += "# The environment comes first: DRYDOCK_LISTEN and so on.\n";
         for (key, meaning, example) in KEYS {
             let line = match table.get(key) {
+                Some(value) if value.as_str() == Some(Secret::SHOWN) => format!("# {key} is set, and not shown"),
                 Some(value) => format!("{key} = {value}"),
                 None => format!("# {key} = {example}"),
             };
@@ -242,6 +253,7 @@ impl Config {
     pub fn service(&self) -> templates::Config {
         templates::Config {
             data: self.data.clone(),
+            database: self.database.as_ref().map(|address| address.reveal().to_owned()),
             builders: self.builders,
             active_per_owner: self.active_per_owner,
             disk_size_bytes: self.disk_size_bytes,
@@ -300,6 +312,7 @@ mod tests {
     fn every_key_is_documented() {
         let full = Config {
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            database: Some("postgres://a".to_owned().into()),
             cache: Some("c".into()),
             runtime: Some("r".into()),
             step_memory_bytes: Some(1),
@@ -312,6 +325,15 @@ mod tests {
         keys.sort_unstable();
         documented.sort_unstable();
         assert_eq!(keys, documented);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let config = read("database = 'postgres://a:hidden@b/c'", &[]).unwrap();
+        assert_eq!(config.service().database.as_deref(), Some("postgres://a:hidden@b/c"));
+        let shown = format!("{config:?}{}", config.print());
+        assert!(!shown.contains("hidden") && shown.contains("# database is set"), "{shown}");
+        assert_eq!(read(&config.print(), &[]).unwrap().database, None);
     }
 
     #[test]

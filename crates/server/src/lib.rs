@@ -23,6 +23,7 @@ mod openapi;
 mod query;
 mod router;
 mod routes;
+mod secret;
 mod wire;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 pub use listen::{Listeners, serve};
 pub use openapi::document;
 pub use router::router;
+pub use secret::Secret;
 
 use crate::auth::Rate;
 use crate::error::ApiError;

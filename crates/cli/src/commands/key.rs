@@ -1,9 +1,9 @@
-//! `drydock key`: the API keys in a server's data, whether the server runs or not.
+//! `drydock key`: the API keys in a server's database, whether the server runs or not.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use templates::store::{Sqlite, Store};
+use templates::store::{self, Store};
 use templates::{Clock, SystemClock};
 
 use crate::args::{Configuration, Key};
@@ -13,7 +13,7 @@ use crate::output::line;
 pub(crate) fn run(args: &Key) -> anyhow::Result<ExitCode> {
     match args {
         Key::Create { configuration, owner } => {
-            let key = templates::create_key(&open(configuration)?, owner, SystemClock.now())?;
+            let key = templates::create_key(open(configuration)?.as_ref(), owner, SystemClock.now())?;
             line(format_args!("{}", key.reveal()))?;
             eprintln!("this key of {owner} is shown once; its id is {}", key.id());
         }
@@ -32,9 +32,10 @@ pub(crate) fn run(args: &Key) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(args: &Configuration) -> anyhow::Result<Sqlite> {
-    let data = configuration(args)?.data;
-    std::fs::create_dir_all(&data).with_context(|| format!("can't make {}", data.display()))?;
-    let path = data.join("templates.db");
-    Sqlite::open(&path).with_context(|| format!("can't open {}", path.display()))
+fn open(args: &Configuration) -> anyhow::Result<Box<dyn Store>> {
+    let config = configuration(args)?.service();
+    if config.database.is_none() {
+        std::fs::create_dir_all(&config.data).with_context(|| format!("can't make {}", config.data.display()))?;
+    }
+    store::open(&config.data, config.database.as_deref()).context("can't open the database")
 }

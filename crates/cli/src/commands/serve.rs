@@ -49,12 +49,13 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     Signals::end_on_second()?;
     let templates = Templates::open(config.service(), config.builder(bases))
         .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
+    // Before the runtime: the client of PostgreSQL must not wait inside one.
+    first_key(&templates)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(async {
         let listeners = server::Listeners::bind(config.listen, config.metrics_listen).await;
         let listeners = listeners.with_context(|| format!("can't listen on {}", config.listen))?;
-        first_key(&templates)?;
         line(format_args!("listening on http://{}", listeners.api.local_addr()?))?;
         templates.start();
         let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);
