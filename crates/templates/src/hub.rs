@@ -19,16 +19,45 @@ pub(crate) struct Pulse {
 
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    topics: Mutex<HashMap<TemplateId, watch::Sender<Pulse>>>,
+    topics: Mutex<Topics>,
     work: Mutex<u64>,
     work_came: Condvar,
+}
+
+/// Who is followed. A template's last pulse comes before its last follower leaves, so topics that nobody follows any more are looked for
+/// here: whenever twice as many are there as were kept the last time, which costs each subscriber next to nothing.
+#[derive(Debug, Default)]
+struct Topics {
+    by_id: HashMap<TemplateId, watch::Sender<Pulse>>,
+    kept: usize,
+}
+
+impl Topics {
+    /// How many there may be before it is worth looking.
+    const FEW: usize = 64;
+
+    fn subscribe(&mut self, id: &TemplateId) -> watch::Receiver<Pulse> {
+        if self.by_id.len() >= Self::FEW.max(2 * self.kept) {
+            self.by_id.retain(|_, topic| topic.receiver_count() > 0);
+            self.kept = self.by_id.len();
+        }
+        self.by_id.entry(id.clone()).or_default().subscribe()
+    }
+
+    fn pulse(&mut self, id: &TemplateId, change: impl FnOnce(&mut Pulse)) {
+        let Some(topic) = self.by_id.get(id) else { return };
+        if topic.receiver_count() == 0 {
+            self.by_id.remove(id);
+        } else {
+            topic.send_modify(change);
+        }
+    }
 }
 
 impl Hub {
     /// Pulses of `id` from now on.
     pub(crate) fn subscribe(&self, id: &TemplateId) -> watch::Receiver<Pulse> {
-        let mut topics = self.topics.lock().expect("no panic while it is held");
-        topics.entry(id.clone()).or_default().subscribe()
+        self.topics.lock().expect("no panic while it is held").subscribe(id)
     }
 
     /// The log of `id` grew.
@@ -42,13 +71,7 @@ impl Hub {
     }
 
     fn pulse(&self, id: &TemplateId, change: impl FnOnce(&mut Pulse)) {
-        let mut topics = self.topics.lock().expect("no panic while it is held");
-        let Some(topic) = topics.get(id) else { return };
-        if topic.receiver_count() == 0 {
-            topics.remove(id);
-        } else {
-            topic.send_modify(change);
-        }
+        self.topics.lock().expect("no panic while it is held").pulse(id, change);
     }
 
     /// There may be work.
@@ -67,5 +90,25 @@ impl Hub {
         let work = self.work.lock().expect("no panic while it is held");
         let waited = self.work_came.wait_timeout_while(work, time, |work| *work == seen);
         drop(waited.expect("no panic while it is held"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_nobody_follows_any_more_are_cleared_away() {
+        let hub = Hub::default();
+        let id = |number| TemplateId::new(ulid::Ulid::from_parts(number, 1));
+        let followed: Vec<_> = (0..10).map(id).map(|id| (hub.subscribe(&id), id)).collect();
+        for number in 10..10_000 {
+            drop(hub.subscribe(&id(number)));
+        }
+        assert!(hub.topics.lock().unwrap().by_id.len() <= Topics::FEW);
+        for (mut receiver, id) in followed {
+            hub.lines(&id);
+            assert_eq!(receiver.borrow_and_update().lines, 1, "who follows still hears");
+        }
     }
 }
