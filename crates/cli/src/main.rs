@@ -20,6 +20,10 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
 
+/// What a server allocates and gives back in many threads stays with the arenas of the system's allocator: docs/decisions/allocator.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Clap ends with 2 on a wrong command line, and with 0 after --help.
     let cli = Cli::parse();
