@@ -4,9 +4,9 @@ use std::io;
 
 use fstree::ReadAt;
 
-use crate::bytes::{crc, halves, index, le16, le32};
+use crate::bytes::{crc, halves, index, le16, le32, wide};
 use crate::report::{Code, Report};
-use crate::superblock::{LEN, OFFSET, Superblock, compat};
+use crate::superblock::{LEN, OFFSET, Superblock, compat, incompat};
 use crate::usage::Usage;
 
 const INODE_UNINIT: u16 = 1;
@@ -110,6 +110,13 @@ fn place(superblock: &Superblock, groups: &[Group], usage: &mut Usage, report: &
             ("inode table", group.inode_table, superblock.inode_table_blocks()),
         ];
         for (what, start, len) in parts {
+            let own = superblock.group_blocks(wide(number));
+            let is_flexible = superblock.incompat & incompat::FLEX_BG != 0;
+            if !(is_flexible || own.contains(&start) && start.saturating_add(len) <= own.end) {
+                let message =
+                    format!("the {what} of group {number} is in another group, and there are no flexible groups");
+                report.add(Code::Group, None, Some(start), message);
+            }
             if start <= superblock.first_data_block {
                 report.add(
                     Code::Group,

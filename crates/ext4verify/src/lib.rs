@@ -18,6 +18,7 @@
 mod bytes;
 mod directory;
 mod extents;
+mod features;
 mod groups;
 mod half_md4;
 mod inode;

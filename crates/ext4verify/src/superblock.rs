@@ -4,6 +4,7 @@ use fstree::ReadAt;
 
 use crate::Error;
 use crate::bytes::{crc, halves, le16, le32};
+use crate::features;
 use crate::report::{Code, Report};
 
 pub(crate) const OFFSET: u64 = 1_024;
@@ -52,8 +53,6 @@ const RO_COMPAT_KNOWN: u32 = ro_compat::SPARSE_SUPER
     | ro_compat::EXTRA_ISIZE
     | ro_compat::METADATA_CSUM
     | ro_compat::READONLY;
-/// What must be there for the rest to be read here.
-const INCOMPAT_NEEDED: u32 = incompat::FILETYPE | incompat::EXTENTS;
 
 /// The superblock, with the numbers that follow from it.
 #[derive(Clone, Debug)]
@@ -157,22 +156,29 @@ impl Superblock {
             return unsupported("it has the feature sparse_super2".to_owned());
         }
         if incompat & !INCOMPAT_KNOWN != 0 {
-            return unsupported(format!("it has incompatible features {:#x}", incompat & !INCOMPAT_KNOWN));
+            let names = features::incompat(incompat & !INCOMPAT_KNOWN);
+            return unsupported(format!("it has features that are not known here: {names}"));
         }
         if ro_compat & ro_compat::GDT_CSUM != 0 {
             return unsupported("its group descriptors have checksums of the old kind (uninit_bg)".to_owned());
         }
         if ro_compat & !RO_COMPAT_KNOWN != 0 {
-            return unsupported(format!("it has read-only compatible features {:#x}", ro_compat & !RO_COMPAT_KNOWN));
+            let names = features::ro_compat(ro_compat & !RO_COMPAT_KNOWN);
+            return unsupported(format!("it has features that are not known here: {names}"));
         }
-        if incompat & INCOMPAT_NEEDED != INCOMPAT_NEEDED {
-            return unsupported("it is of before ext4: without extents or file types in directories".to_owned());
+        if incompat & incompat::EXTENTS == 0 {
+            return unsupported("it is of before ext4: without the feature extent".to_owned());
         }
         Ok(())
     }
 
     pub(crate) fn has_checksums(&self) -> bool {
         self.ro_compat & ro_compat::METADATA_CSUM != 0
+    }
+
+    /// Whether entries of directories say of which kind they are.
+    pub(crate) fn has_file_types(&self) -> bool {
+        self.incompat & incompat::FILETYPE != 0
     }
 
     /// Blocks of group descriptors.

@@ -388,7 +388,8 @@ impl<'a> Walk<'a> {
         let Some(known) = self.inodes.get_mut(number).filter(|known| known.file_type != 0) else {
             return wrong(format!("its name '{}' leads to inode {}, which is not in use", shown(), entry.inode));
         };
-        if entry.file_type != known.file_type {
+        let file_type = if self.superblock.has_file_types() { known.file_type } else { 0 };
+        if entry.file_type != file_type {
             wrong(format!("its name '{}' says another kind of file than inode {} is", shown(), entry.inode));
         }
         known.names = known.names.saturating_add(1);

@@ -132,9 +132,9 @@ fn images_of_mke2fs_are_clean() {
     for (options, part) in [
         ("bigalloc", "read-only compatible features"),
         ("quota", "read-only compatible features"),
-        ("inline_data", "incompatible features"),
-        ("meta_bg,^resize_inode", "incompatible features"),
-        ("^extents,^64bit", "of before ext4"),
+        ("inline_data", "not known here: inline_data"),
+        ("meta_bg,^resize_inode", "not known here: meta_bg"),
+        ("^extents,^64bit", "without the feature extent"),
     ] {
         mke2fs(&path, &from, &["-O", options], "40M");
         let error = check(&path).unwrap_err().to_string();
