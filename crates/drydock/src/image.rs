@@ -1,6 +1,7 @@
 //! Images without a build: any reference to a tree, any tree to an ext4 image.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use buildengine::Cancel;
@@ -18,7 +19,8 @@ use crate::error::Error;
 pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: Option<usize>) -> Result<Tree, Error> {
     let limits = &options.limits;
     if let ImageRef::Tar { file } = reference {
-        return Ok(ocilayers::tree_of_tar(file, limits)?);
+        let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(NonZeroUsize::get)).unwrap_or(1);
+        return Ok(ocilayers::tree_of_tar(file, limits, threads)?);
     }
     let image = Image::open_with(reference, options)?;
     let layers = Store::open(&state.join("layers"), *limits)?.layers(&image, threads)?;

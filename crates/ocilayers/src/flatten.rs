@@ -38,14 +38,15 @@ pub fn flatten(layers: &[Layer], limits: &Limits) -> Result<Tree, Error> {
 }
 
 /// The tree of a plain tar: contents stay in the file, nothing is copied. `-` is standard input, kept in an unnamed
-/// temporary file.
+/// temporary file. As many `threads` read the headers.
 ///
 /// # Errors
 /// The file can't be read, or is no archive that can be taken.
-pub fn tree_of_tar(path: &Path, limits: &Limits) -> Result<Tree, Error> {
+pub fn tree_of_tar(path: &Path, limits: &Limits, threads: usize) -> Result<Tree, Error> {
     let (file, len) = open_tar(path, limits)?;
     let wrap = |source| Error::Archive { layer: path.display().to_string(), source };
-    let mut diff = fstree::tar::read(Arc::new(file), len, &limits.tree).map_err(wrap)?;
+    let source: Arc<dyn fstree::ReadAt> = Arc::new(file);
+    let mut diff = fstree::tar::read_parallel(&source, len, &limits.tree, threads).map_err(wrap)?;
     if has_whiteouts(&diff) {
         diff = whiteout::split(diff, &path.display().to_string())?;
     }

@@ -74,7 +74,7 @@ pub(crate) struct Archive {
 
 impl Archive {
     pub(crate) fn open(file: &Path, limits: &Limits) -> Result<Self, Error> {
-        Ok(Self { file: file.to_owned(), tree: tree_of_tar(file, limits)? })
+        Ok(Self { file: file.to_owned(), tree: tree_of_tar(file, limits, 1)? })
     }
 }
 

@@ -4,6 +4,7 @@ mod acl;
 mod base64;
 mod header;
 mod input;
+mod parallel;
 mod pax;
 mod read;
 mod sparse;
@@ -17,6 +18,7 @@ use crate::diff::ApplyError;
 use crate::path::{PathError, shown};
 
 pub use input::Input;
+pub use parallel::read_parallel;
 pub use read::{Reader, read};
 pub use write::{write, write_diff};
 

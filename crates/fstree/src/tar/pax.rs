@@ -101,6 +101,11 @@ impl Records {
         all
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.sparse_0_0.is_empty()
+    }
+
     /// The bytes that keys and values take.
     pub(super) fn len_bytes(&self) -> usize {
         self.values.iter().map(|(key, value)| key.len() + value.len()).sum()

@@ -89,6 +89,21 @@ impl<I: Input> Reader<I> {
         }
     }
 
+    /// A reader that begins with the entry whose header is at `offset`.
+    pub(super) fn starting_at(input: I, source: SourceId, limits: &Limits, offset: u64) -> Self {
+        Self { offset, ..Self::new(input, source, limits) }
+    }
+
+    /// Where the header of the next entry is.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether something was said for all entries that follow.
+    pub(super) fn has_global(&self) -> bool {
+        !self.global.is_empty()
+    }
+
     /// What the archive comes from.
     pub fn input_mut(&mut self) -> &mut I {
         &mut self.input
