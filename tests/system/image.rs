@@ -108,3 +108,161 @@ fn blocks_of_zeros_are_left_out_when_asked() {
     };
     assert_eq!((image("full", &[]), image("dug", &["--dig-holes"])), (20 << 20, 4_096));
 }
+
+/// A tar of a few files, a link and an attribute's worth of nothing: what every file system of the tables below holds.
+fn small_tar(scratch: &Path) -> std::path::PathBuf {
+    let (root, tar) = (scratch.join("root"), scratch.join("root.tar"));
+    std::fs::create_dir_all(root.join("many")).unwrap();
+    for number in 0..700 {
+        std::fs::write(root.join(format!("many/file-{number:030}")), [b'x'; 10]).unwrap();
+    }
+    std::fs::write(root.join("large"), vec![7; 3 << 20]).unwrap();
+    std::os::unix::fs::symlink("large", root.join("link")).unwrap();
+    let mtime = ["--mtime=@1700000000", "--owner=0", "--group=0", "--sort=name", "-cf"];
+    run(Command::new("tar").args(mtime).arg(&tar).arg("-C").arg(&root).arg("."));
+    tar
+}
+
+/// Flags, and what `dumpe2fs` says then: the beginnings of lines, each with what the rest of it has; `^` before what it has not.
+const OPTIONS: [(&str, &[(&str, &str)]); 31] = [
+    (
+        "",
+        &[
+            ("Block size:", "4096"),
+            ("Reserved block count:", "0"),
+            ("Inode count:", "8192"),
+            ("Reserved GDT blocks:", "15"),
+        ],
+    ),
+    ("--block-size 1KiB", &[("Block size:", "1024"), ("First block:", "1")]),
+    ("--block-size 2KiB", &[("Block size:", "2048")]),
+    ("--size 100MiB", &[("Block count:", "25600")]),
+    ("--journal none", &[("Filesystem features:", "^has_journal")]),
+    ("--journal 12MiB", &[("Filesystem features:", "has_journal"), ("Total journal blocks:", "3072")]),
+    ("--journal 2MiB --block-size 1KiB", &[("Total journal blocks:", "2048")]),
+    ("--inodes 5000", &[("Inode count:", "5008")]),
+    ("--bytes-per-inode 4KiB", &[("Inode count:", "32768")]),
+    ("--reserved-blocks 700", &[("Reserved block count:", "700")]),
+    ("--label sandbox-root", &[("Filesystem volume name:", "sandbox-root")]),
+    ("--uuid 0c5a2e4d-7b61-4138-9e40-526f6f746673", &[("Filesystem UUID:", "0c5a2e4d-7b61-4138-9e40-526f6f746673")]),
+    (
+        "--hash-seed 11111111-2222-3333-4444-555555555555",
+        &[("Directory Hash Seed:", "11111111-2222-3333-4444-555555555555")],
+    ),
+    ("--time 1000000000", &[("Filesystem created:", "Sun Sep  9 01:46:40 2001")]),
+    ("", &[("Filesystem created:", "Tue Nov 14 22:13:20 2023"), ("  Inode table", ""), ("Group 0:", "ITABLE_ZEROED")]),
+    ("--inode-tables lazy", &[("Group 0:", "^ITABLE_ZEROED")]),
+    ("--inode-tables full", &[("Group 0:", "ITABLE_ZEROED")]),
+    ("--grow-factor 0", &[("Filesystem features:", "^resize_inode")]),
+    ("--grow-factor 200", &[("Filesystem features:", "resize_inode"), ("Reserved GDT blocks:", "3")]),
+    ("--read-only", &[("Filesystem features:", "read-only")]),
+    ("--features ^ext_attr", &[("Filesystem features:", "^ext_attr")]),
+    ("--features ^dir_index", &[("Filesystem features:", "^dir_index")]),
+    ("--features ^filetype", &[("Filesystem features:", "^filetype")]),
+    ("--features ^64bit", &[("Filesystem features:", "^64bit"), ("Group descriptor size:", "^64")]),
+    ("--features ^flex_bg", &[("Filesystem features:", "^flex_bg"), ("Flex block group size:", "^16")]),
+    (
+        "--features ^sparse_super --grow-factor 0 --size 600MiB",
+        &[("Filesystem features:", "^sparse_super"), ("  Backup superblock at 65536", "")],
+    ),
+    ("--features ^large_file --grow-factor 0", &[("Filesystem features:", "^large_file")]),
+    (
+        "--features ^huge_file,^dir_nlink",
+        &[("Filesystem features:", "^huge_file"), ("Filesystem features:", "^dir_nlink")],
+    ),
+    ("--features ^extra_isize", &[("Filesystem features:", "^extra_isize")]),
+    (
+        "--features ^metadata_csum_seed",
+        &[("Filesystem features:", "^metadata_csum_seed"), ("Filesystem features:", "metadata_csum")],
+    ),
+    (
+        "--features ^metadata_csum,^metadata_csum_seed",
+        &[("Filesystem features:", "^metadata_csum"), ("Checksum type:", "^crc32c")],
+    ),
+];
+
+#[test]
+fn every_option_of_the_file_system_arrives() {
+    if !privileged(&["e2fsck", "dumpe2fs", "tar"]) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (tar, image) = (small_tar(scratch.path()), scratch.path().join("image"));
+    for (flags, expected) in OPTIONS {
+        let size = if flags.contains("--size") { "" } else { " --size 128MiB" };
+        run(Command::new(drydock())
+            .args(["image", "ext4"])
+            .arg(&tar)
+            .arg("-o")
+            .arg(&image)
+            .args(format!("{flags}{size}").split_whitespace()));
+        fsck(&image);
+        run(Command::new(drydock()).args(["image", "verify"]).arg(&image));
+        let said = run(Command::new("dumpe2fs").arg(&image).env("LC_ALL", "C").env("TZ", "UTC")).stdout;
+        let said = String::from_utf8(said).unwrap();
+        for (start, rest) in expected {
+            let line = said.lines().find_map(|line| line.strip_prefix(start));
+            let words: Vec<&str> =
+                line.unwrap_or_default().split(|c: char| c.is_whitespace() || "[],".contains(c)).collect();
+            let has = |text: &str| words.contains(&text) || line.is_some_and(|line| line.trim() == text);
+            let right = rest.strip_prefix('^').map_or_else(|| line.is_some() && has(rest), |rest| !has(rest));
+            assert!(right, "{flags}: '{start}' has not '{rest}':\n{said}");
+        }
+        let mounted = Mounted::new(&image, "ro");
+        assert_eq!(std::fs::read_dir(mounted.path().join("many")).unwrap().count(), 700, "{flags}");
+        assert_eq!(std::fs::read(mounted.path().join("link")).unwrap(), vec![7; 3 << 20], "{flags}");
+    }
+}
+
+#[test]
+fn full_inode_tables_are_on_the_disk() {
+    if !privileged(&["e2fsck", "tar"]) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let tar = small_tar(scratch.path());
+    let allocated = |kind: &str| {
+        let image = scratch.path().join(kind);
+        let mut write = Command::new(drydock());
+        write
+            .args(["image", "ext4", "--size", "128MiB", "--bytes-per-inode", "2KiB", "--inode-tables", kind])
+            .arg(&tar);
+        run(write.arg("-o").arg(&image));
+        fsck(&image);
+        std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&image).unwrap()) * 512
+    };
+    // 32,768 inodes of 256 bytes, of which some hundreds are in use.
+    let (sparse, full) = (allocated("sparse"), allocated("full"));
+    assert!(full - sparse > 7 << 20, "{sparse} bytes, and {full} with full tables");
+}
+
+/// Flags that contradict each other or the content, and what is said to that.
+const CONTRADICTIONS: [(&str, &str); 12] = [
+    ("--features ^metadata_csum", "metadata_csum_seed needs metadata_csum: have both, or leave both out"),
+    ("--features ^metadata_csum,^metadata_csum_seed --inode-tables lazy", "need the feature metadata_csum"),
+    ("--features ^sparse_super", "needs the feature sparse_super: have it, or set the grow factor to 0"),
+    ("--features ^large_file", "needs the feature large_file"),
+    ("--features inline_data", "'inline_data' is no feature that can be chosen here"),
+    ("--features ^has_journal", "chosen by the size of the journal"),
+    ("--journal 1MiB", "a journal has 1,024 to 10,240,000 blocks"),
+    ("--journal 4097KiB", "write a multiple of them"),
+    ("--journal 100MiB", "does not fit into an image of 134217728 bytes; it needs "),
+    ("--inodes 100", "the content needs 714 inodes, 100 were asked for"),
+    ("--uuid 00000000-0000-0000-0000-000000000000", "the UUID is all zero"),
+    ("--label a-label-of-many-letters", "the volume label has more than 16 bytes"),
+];
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (tar, image) = (small_tar(scratch.path()), scratch.path().join("image"));
+    for (flags, expected) in CONTRADICTIONS {
+        let mut write = Command::new(drydock());
+        write.args(["image", "ext4", "--size", "128MiB"]).args(flags.split(' ')).arg(&tar).arg("-o").arg(&image);
+        let output = write.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{flags}: {said}");
+        let left = std::fs::read_dir(scratch.path()).unwrap().count();
+        assert!(left == 2, "{flags}: {left} files are left");
+    }
+}

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use dockerfile::reference::Reference;
 
-use crate::size::{parse_block_size, parse_bytes, parse_size};
+use crate::file_system::FileSystem;
+use crate::size::{parse_bytes, parse_size};
 
 /// A Dockerfile and a base image in, a bootable ext4 root file system out. No daemon.
 #[derive(Debug, Parser)]
@@ -427,12 +428,8 @@ pub(crate) enum Image {
         /// Where the image goes.
         #[arg(short = 'o', long = "output", value_name = "FILE")]
         output: PathBuf,
-        /// The exact size of the image, or `auto`: as small as possible with 64 MiB free.
-        #[arg(long, default_value = "512MiB", value_parser = parse_size)]
-        size: drydock::ImageSize,
-        /// The size of a block: 1KiB, 2KiB or 4KiB. Small blocks waste less behind small files; large ones are faster.
-        #[arg(long, default_value = "4KiB", value_parser = parse_block_size)]
-        block_size: drydock::BlockSize,
+        #[command(flatten)]
+        file_system: FileSystem,
         /// Leave blocks of zeros in files out: the image takes less disk, and such files are sparse.
         #[arg(long)]
         dig_holes: bool,

@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod commands;
 mod diagnostics;
+mod file_system;
 mod output;
 mod signals;
 mod size;

@@ -5,10 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use buildengine::Cancel;
-use ext4writer::{BlockSize, ImageSize, Report};
+use ext4writer::{Options, Report};
 use fstree::{Kind, Timestamp, Tree};
 use ocilayers::{Digest, Image, ImageRef, OpenOptions, Store};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 
@@ -27,38 +26,28 @@ pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: 
     Ok(ocilayers::flatten(&layers, limits)?)
 }
 
-/// How an ext4 image is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// How large it is.
-    pub size: ImageSize,
-    /// How large its blocks are.
-    pub block_size: BlockSize,
-    /// Threads; as many as the machine runs at once if none are named.
-    pub threads: Option<usize>,
-    /// Whether it is on the disk when it is reported, not only in the memory of the system.
-    pub durable: bool,
-}
-
-/// Writes `tree` as an ext4 image of that shape to `output`, which appears when it is complete.
+/// Writes `tree` as an ext4 image to `output`, which appears when it is complete.
 ///
-/// `identity` names the content: the UUID and the hash seed of the file system are made from it, its time is that of the
-/// youngest file, so that the same content gives the same bytes.
+/// `identity` names the content: where the options have no UUID and no hash seed of the file system they are made from it, and
+/// where they have no time it is that of the youngest file, so that the same content gives the same bytes.
 ///
 /// # Errors
 /// The content does not fit (the error says what it needs), can't be read, or the image can't be written.
-pub fn write_image(tree: &Tree, identity: &str, shape: Shape, output: &Path, cancel: &Cancel) -> Result<Report, Error> {
-    let Shape { size, block_size, threads, durable } = shape;
-    let options = ext4writer::Options {
-        size,
-        block_size,
-        uuid: Some(uuid(&format!("drydock file system {identity}"))),
-        hash_seed: Some(uuid(&format!("drydock directory hash {identity}"))),
-        time: newest(tree),
-        threads,
-        durable,
+pub fn write_image(
+    tree: &Tree,
+    identity: &str,
+    options: &Options,
+    output: &Path,
+    cancel: &Cancel,
+) -> Result<Report, Error> {
+    let named =
+        |chosen: Option<[u8; 16]>, what| Some(chosen.unwrap_or_else(|| uuid(&format!("drydock {what} {identity}"))));
+    let options = Options {
+        uuid: named(options.uuid, "file system"),
+        hash_seed: named(options.hash_seed, "directory hash"),
+        time: options.time.or_else(|| Some(newest(tree))),
         cancel: Some(cancel.flag()),
-        ..ext4writer::Options::default()
+        ..options.clone()
     };
     ext4writer::write_image(tree, &options, output).map_err(Error::from)
 }
@@ -74,18 +63,9 @@ pub fn verify_image(path: &Path) -> Result<ext4verify::Report, Error> {
     Ok(ext4verify::verify(&image, len)?)
 }
 
-/// The SHA-256 of a finished file, 64 hexadecimal digits.
-pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer).map_err(failed)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            len => hash.update(&buffer[..len]),
-        }
-    }
+/// A digest as hexadecimal digits.
+pub(crate) fn hex(digest: [u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A UUID made from a name (RFC 9562, version 8: custom).

@@ -35,9 +35,9 @@ pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
-pub use ext4writer::{BlockSize, ImageSize, Report};
+pub use ext4writer::{BlockSize, Features, ImageSize, InodeTables, Inodes, Journal, Options as ImageOptions, Report};
 pub use failure::{Failure, FailureCode, explain};
-pub use image::{Shape, tree, verify_image, write_image};
+pub use image::{tree, verify_image, write_image};
 pub use log::Log;
 pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 pub use preview::{Checked, Preview, PreviewStep, check, preview, problems_of};
@@ -93,10 +93,15 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     if let Some(path) = request.rootfs_json {
         rootfs::remove(path)?;
     }
-    let shape = Shape { size: request.size, block_size: BlockSize::default(), threads: request.threads, durable: true };
-    let report = write_image(&tree, &id, shape, request.output, cancel)?;
-    phases.end("write");
-    let digest = image::sha256(request.output)?;
+    let options = ImageOptions {
+        size: request.size,
+        threads: request.threads,
+        durable: true,
+        digest: true,
+        ..ImageOptions::default()
+    };
+    let report = write_image(&tree, &id, &options, request.output, cancel)?;
+    let digest = image::hex(report.digest.expect("it was asked for"));
     if let Some(path) = request.rootfs_json {
         let about = rootfs::About {
             image: request.output,
@@ -108,7 +113,7 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
         };
         rootfs::write(path, &rootfs::document(&about, &plan, &tree))?;
     }
-    phases.end("digest");
+    phases.end("write");
     if let Some((dir, tag)) = &request.layout {
         ocilayers::write_layout(dir, tag, config.clone(), &built.layers, &request.limits)?;
         phases.end("layout");

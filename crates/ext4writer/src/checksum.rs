@@ -2,13 +2,16 @@
 
 use crate::units::Ino;
 
-/// The state of a checksum, which is also the seed of the next one.
+/// The state of a checksum, which is also the seed of the next one; `None` in a file system that has no checksums.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Checksum(u32);
+pub(crate) struct Checksum(Option<u32>);
 
 impl Checksum {
     /// The state before any byte.
-    pub(crate) const START: Self = Self(u32::MAX);
+    pub(crate) const START: Self = Self(Some(u32::MAX));
+
+    /// No checksum: whatever is added, its field stays zero.
+    pub(crate) const NONE: Self = Self(None);
 
     /// The seed of every checksum of a file system: that of its UUID.
     pub(crate) fn of_file_system(uuid: [u8; 16]) -> Self {
@@ -23,12 +26,17 @@ impl Checksum {
     /// The state after some more bytes.
     #[must_use]
     pub(crate) fn add(self, bytes: &[u8]) -> Self {
-        Self(!crc32c::crc32c_append(!self.0, bytes))
+        Self(self.0.map(|state| !crc32c::crc32c_append(!state, bytes)))
     }
 
-    /// The checksum.
+    /// The checksum, 0 without one.
     pub(crate) fn get(self) -> u32 {
-        self.0
+        self.0.unwrap_or(0)
+    }
+
+    /// Whether there are checksums.
+    pub(crate) fn is_kept(self) -> bool {
+        self.0.is_some()
     }
 }
 

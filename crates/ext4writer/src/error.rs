@@ -88,6 +88,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The finished image cannot be read back for its digest.
+    #[error("reading the finished image at byte {offset} failed")]
+    ReadImage {
+        /// Where in the image.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
     /// The image cannot be put on disk for good.
     #[error("bringing the image to disk failed")]
     Sync {
@@ -120,7 +128,13 @@ pub enum Unrepresentable {
         /// How many.
         links: u32,
     },
-    /// A file beyond 2^32 - 1 blocks.
+    /// More subdirectories than the link count holds, and one of the features that go without counting left out.
+    #[error("it has {count} subdirectories; without the features dir_index and dir_nlink ext4 allows 64,998")]
+    Subdirectories {
+        /// How many.
+        count: u64,
+    },
+    /// A file beyond 2^32 - 1 blocks, or beyond what there is without the features `large_file` and `huge_file`.
     #[error("its size of {size_bytes} bytes is beyond the {max_bytes} of a file")]
     FileSize {
         /// Its size.
@@ -139,6 +153,9 @@ pub enum Unrepresentable {
         /// What a block holds.
         max_bytes: usize,
     },
+    /// Attributes, and the feature for them left out.
+    #[error("it has extended attributes, and the feature ext_attr is left out")]
+    Xattrs,
     /// An attribute name longer than one byte can count.
     #[error("the name of its extended attribute '{}' is too long", name.escape_ascii())]
     XattrName {

@@ -11,7 +11,8 @@
 //!
 //! The file systems have blocks of 1, 2 or 4 KiB, 256-byte inodes and this profile, which every kernel since 4.4 mounts: `has_journal`
 //! (from 2,048 blocks on), `ext_attr`, `resize_inode` (where there is room to grow), `dir_index`, `filetype`, `extent`, `64bit`,
-//! `flex_bg`, `sparse_super`, `large_file`, `huge_file`, `dir_nlink`, `extra_isize`, `metadata_csum`, `metadata_csum_seed`.
+//! `flex_bg`, `sparse_super`, `large_file`, `huge_file`, `dir_nlink`, `extra_isize`, `metadata_csum`, `metadata_csum_seed`. [`Options`]
+//! leave out each of these but `extent`.
 //!
 //! A `lost+found` is added where the tree has none. Times of access and change are those of modification. Source of truth for
 //! the format is Documentation/filesystems/ext4 of the Linux kernel, and what e2fsck accepts.
@@ -22,6 +23,7 @@ mod checksum;
 mod disk;
 mod emit;
 mod error;
+mod features;
 mod layout;
 mod name_hash;
 mod options;
@@ -30,5 +32,6 @@ mod units;
 pub use block_size::BlockSize;
 pub use emit::{Memory, Report, WriteAt, write_image, write_to};
 pub use error::{Error, Unrepresentable};
-pub use layout::{Layout, layout, required_size};
-pub use options::{ImageSize, Inodes, Journal, Options};
+pub use features::Features;
+pub use layout::{Layout, layout};
+pub use options::{ImageSize, InodeTables, Inodes, Journal, Options};

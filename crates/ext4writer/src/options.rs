@@ -8,6 +8,7 @@ use fstree::Timestamp;
 
 use crate::block_size::BlockSize;
 use crate::error::Error;
+use crate::features::Features;
 
 /// The smallest journal that the kernel takes, and the largest that `mke2fs` makes, in blocks.
 const JOURNAL_BLOCKS_MIN: u32 = 1_024;
@@ -45,6 +46,19 @@ pub enum Journal {
     None,
 }
 
+/// What is in the inode tables where no inode is in use yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InodeTables {
+    /// A hole of the image, which reads as zeros: the kernel is told that there is nothing to do (`INODE_ZEROED`).
+    #[default]
+    Sparse,
+    /// A hole that the kernel is not told of: it writes zeros in the background once the file system is mounted for writing,
+    /// as after `mke2fs -E lazy_itable_init=1`. For an image that is copied to a disk without its zeros.
+    Lazy,
+    /// Zeros that are written: the image has all blocks of its tables, and its disk cannot run out of space for them.
+    Full,
+}
+
 /// What an image is to be. Layout and bytes depend on these values and on the tree, and on nothing else: no clock, no
 /// environment, no random numbers, and not the number of threads.
 ///
@@ -69,7 +83,7 @@ pub struct Options {
     pub label: String,
     /// When the file system was made: superblock, creation time of every inode, times of inodes that are not in the tree.
     /// Default: the epoch.
-    pub time: Timestamp,
+    pub time: Option<Timestamp>,
     /// Threads that move data; 0 counts as 1. Default: as many as the machine runs at once, at most 4.
     pub threads: Option<usize>,
     /// How many inodes there are. Default: one for 16 KiB.
@@ -78,6 +92,10 @@ pub struct Options {
     pub reserved_blocks: u64,
     /// Whether there is a journal. Default: by size.
     pub journal: Journal,
+    /// What is in the inode tables where no inode is in use yet. Default: holes.
+    pub inode_tables: InodeTables,
+    /// Which features the file system has. Default: all that kernels since 4.4 know.
+    pub features: Features,
     /// Whether the kernel refuses to mount it for writing (`ro_compat` READONLY). Default: no.
     pub read_only: bool,
     /// How many times its size the file system can grow to while it is mounted; room for group descriptors is set aside
@@ -85,6 +103,8 @@ pub struct Options {
     pub grow_factor: u32,
     /// Whether the image is on disk, not just in the page cache, when `write_image` returns. Default: no.
     pub durable: bool,
+    /// Whether `write_image` reports the SHA-256 of the image. It is found while the image goes to disk. Default: no.
+    pub digest: bool,
     /// Set to `true` by another thread to stop.
     pub cancel: Option<Arc<AtomicBool>>,
 }
@@ -97,14 +117,17 @@ impl Default for Options {
             uuid: None,
             hash_seed: None,
             label: String::new(),
-            time: Timestamp::default(),
+            time: None,
             threads: None,
             inodes: Inodes::BytesPerInode(const { NonZeroU32::new(16_384).unwrap() }),
             reserved_blocks: 0,
             journal: Journal::Auto,
+            inode_tables: InodeTables::default(),
+            features: Features::default(),
             read_only: false,
             grow_factor: 1024,
             durable: false,
+            digest: false,
             cancel: None,
         }
     }
@@ -114,6 +137,7 @@ impl Options {
     /// Refuses what no file system can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |what| Err(Error::Option { what });
+        let lacks = |feature| !self.features.contains(feature);
         if self.uuid == Some([0; 16]) {
             return refuse("the UUID is all zero, which means that there is none");
         }
@@ -128,11 +152,33 @@ impl Options {
         {
             return refuse("a journal has 1,024 to 10,240,000 blocks");
         }
+        if lacks(Features::METADATA_CSUM) && !lacks(Features::METADATA_CSUM_SEED) {
+            return refuse("the feature metadata_csum_seed needs metadata_csum: have both, or leave both out");
+        }
+        if lacks(Features::METADATA_CSUM) && self.inode_tables == InodeTables::Lazy {
+            return refuse(
+                "lazy inode tables need the feature metadata_csum: have it, or choose sparse or full tables",
+            );
+        }
+        if lacks(Features::SPARSE_SUPER) && self.grow_factor > 1 {
+            return refuse("room to grow needs the feature sparse_super: have it, or set the grow factor to 0");
+        }
+        if lacks(Features::LARGE_FILE) && self.grow_factor > 1 && self.block_size == BlockSize::Kib4 {
+            return refuse(
+                "room to grow in blocks of 4 KiB needs the feature large_file: have it, or set the grow factor to 0",
+            );
+        }
         // Superblock times have 40 bits.
-        if !(0..1 << 40).contains(&self.time.seconds) || self.time.nanoseconds > 999_999_999 {
+        let time = self.time();
+        if !(0..1 << 40).contains(&time.seconds) || time.nanoseconds > 999_999_999 {
             return refuse("the time of creation is not one that a superblock can hold");
         }
         Ok(())
+    }
+
+    /// When the file system was made.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time.unwrap_or_default()
     }
 
     /// An error once the caller wants to stop.

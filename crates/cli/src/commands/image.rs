@@ -29,9 +29,9 @@ pub(crate) fn run(args: &Image) -> anyhow::Result<ExitCode> {
         Image::Flatten { reference, output, sources, state } => {
             flatten(reference, &sources.options()?, output.as_deref(), state)?;
         }
-        Image::Ext4 { reference, output, size, block_size, dig_holes, sources, state } => {
-            let shape = drydock::Shape { size: *size, block_size: *block_size, threads: state.threads, durable: false };
-            return ext4(reference, sources.options()?, output, shape, *dig_holes, state);
+        Image::Ext4 { reference, output, file_system, dig_holes, sources, state } => {
+            let options = drydock::ImageOptions { threads: state.threads, ..file_system.options()? };
+            return ext4(reference, sources.options()?, output, &options, *dig_holes, state);
         }
         Image::Verify { image, format } => return verify(image, *format),
     }
@@ -184,7 +184,7 @@ fn ext4(
     reference: &str,
     mut options: OpenOptions,
     output: &Path,
-    shape: drydock::Shape,
+    written_as: &drydock::ImageOptions,
     dig_holes: bool,
     state: &State,
 ) -> anyhow::Result<ExitCode> {
@@ -197,7 +197,7 @@ fn ext4(
         tree.dig_holes().context("a content can't be read to look for zeros")?;
     }
     let written =
-        tree.and_then(|tree| drydock::write_image(&tree, &reference.to_string(), shape, output, signals.cancel()));
+        tree.and_then(|tree| drydock::write_image(&tree, &reference.to_string(), written_as, output, signals.cancel()));
     match written {
         Ok(report) => {
             let memory = peak_memory().map(display_bytes).unwrap_or_default();

@@ -61,9 +61,9 @@ impl FileType {
     }
 }
 
-/// Bytes that entries may fill of a block of `block_len` bytes.
-pub(crate) const fn capacity(block_len: usize) -> usize {
-    block_len - TAIL_LEN
+/// Bytes that entries may fill of a block of `block_len` bytes, with or without a checksum behind them.
+pub(crate) const fn capacity(block_len: usize, has_checksum: bool) -> usize {
+    if has_checksum { block_len - TAIL_LEN } else { block_len }
 }
 
 /// The bytes that an entry of that name takes at least.
@@ -79,9 +79,9 @@ pub(crate) fn put_entry(slot: &mut [u8], ino: Ino, name: &[u8], file_type: FileT
     slot[HEADER_LEN..HEADER_LEN + name.len()].copy_from_slice(name);
 }
 
-/// Fills a zeroed block with entries, the last of which reaches to the tail, and seals it. No entries: one unused one.
+/// Fills a zeroed block with entries, the last of which reaches to the tail or the end, and seals it where there are checksums. No entries: one unused one.
 pub(crate) fn fill<'a>(block: &mut [u8], entries: impl Iterator<Item = (Ino, &'a [u8], FileType)>, seed: Checksum) {
-    let capacity = capacity(block.len());
+    let capacity = capacity(block.len(), seed.is_kept());
     let (body, tail) = block.split_at_mut(capacity);
     let mut at = 0;
     let mut entries = entries.peekable();
@@ -92,6 +92,9 @@ pub(crate) fn fill<'a>(block: &mut [u8], entries: impl Iterator<Item = (Ino, &'a
         let end = if entries.peek().is_some() { at + entry_len(name) } else { capacity };
         put_entry(&mut body[at..end], ino, name, file_type);
         at = end;
+    }
+    if !seed.is_kept() {
+        return;
     }
     let mut sealed = DirEntryTail::new_zeroed();
     sealed.det_rec_len.set(low_u16(u64_of(TAIL_LEN)));

@@ -5,10 +5,16 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::le::{U16, U32};
 use crate::checksum::Checksum;
+use crate::features::Features;
 use crate::units::{low_u16, low_u32};
 
-/// Bytes of a descriptor (`s_desc_size`).
+/// Bytes of a descriptor, of which file systems without the feature `64bit` have the first half.
 pub(crate) const DESC_LEN: usize = 64;
+
+/// Bytes of a descriptor of a file system with such features.
+pub(crate) const fn desc_len(features: Features) -> usize {
+    if features.contains(Features::BIT64) { DESC_LEN } else { DESC_LEN / 2 }
+}
 
 bitflags! {
     /// `bg_flags`.
@@ -79,10 +85,10 @@ impl GroupDesc {
         self.bg_inode_bitmap_csum_hi.set(low_u16(checksum >> 16));
     }
 
-    /// Sets `bg_checksum`, which covers the group number and the whole descriptor.
-    pub(crate) fn seal(&mut self, file_system: Checksum, group: u64) {
+    /// Sets `bg_checksum`, which covers the group number and the descriptor, of which `len` bytes are stored.
+    pub(crate) fn seal(&mut self, file_system: Checksum, group: u64, len: usize) {
         self.bg_checksum.set(0);
-        let checksum = file_system.add(&low_u32(group).to_le_bytes()).add(self.as_bytes());
+        let checksum = file_system.add(&low_u32(group).to_le_bytes()).add(&self.as_bytes()[..len]);
         self.bg_checksum.set(low_u16(u64::from(checksum.get())));
     }
 }

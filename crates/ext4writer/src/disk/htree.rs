@@ -62,16 +62,24 @@ const ROOT_ENTRIES: usize = ROOT_INFO + size_of::<DxRootInfo>();
 /// Where other blocks have their entries: after one entry of a directory that hides them.
 const NODE_ENTRIES: usize = 8;
 
-const _: () = assert!(root_max(4096) == 507 && node_max(4096) == 510 && root_max(1024) == 123 && node_max(1024) == 126);
+const _: () = {
+    assert!(root_max(4096, true) == 507 && node_max(4096, true) == 510 && root_max(1024, true) == 123);
+    assert!(node_max(1024, true) == 126 && root_max(4096, false) == 508 && node_max(4096, false) == 511);
+};
 
-/// Entries of a root block of `block_len` bytes.
-pub(crate) const fn root_max(block_len: usize) -> usize {
-    (block_len - ROOT_ENTRIES - TAIL_LEN) / ENTRY_LEN
+/// Entries of a root block of `block_len` bytes, with or without a checksum behind them.
+pub(crate) const fn root_max(block_len: usize, has_checksum: bool) -> usize {
+    entries_max(block_len - ROOT_ENTRIES, has_checksum)
 }
 
 /// Entries of an index block of `block_len` bytes below the root.
-pub(crate) const fn node_max(block_len: usize) -> usize {
-    (block_len - NODE_ENTRIES - TAIL_LEN) / ENTRY_LEN
+pub(crate) const fn node_max(block_len: usize, has_checksum: bool) -> usize {
+    entries_max(block_len - NODE_ENTRIES, has_checksum)
+}
+
+const fn entries_max(len: usize, has_checksum: bool) -> usize {
+    let tail_len = if has_checksum { TAIL_LEN } else { 0 };
+    (len - tail_len) / ENTRY_LEN
 }
 
 /// A block below: the lowest hash in it, and which block of the directory it is. Bit 0 of the hash says that the block
@@ -82,10 +90,12 @@ pub(crate) struct DxEntry {
     pub(crate) block: u32,
 }
 
-/// Fills the zeroed first block of an indexed directory, with `levels` levels of index blocks below it.
-pub(crate) fn put_root(block: &mut [u8], ino: Ino, parent: Ino, levels: u8, entries: &[DxEntry], seed: Checksum) {
-    put_entry(&mut block[..DOT_LEN], ino, b".", FileType::DIRECTORY);
-    put_entry(&mut block[DOT_LEN..], parent, b"..", FileType::DIRECTORY);
+/// Fills the zeroed first block of an indexed directory, with `levels` levels of index blocks below it. `dots` are the inodes of
+/// `.` and `..`, and of which kind they say that they are.
+pub(crate) fn put_root(block: &mut [u8], dots: ([Ino; 2], FileType), levels: u8, entries: &[DxEntry], seed: Checksum) {
+    let ([ino, parent], file_type) = dots;
+    put_entry(&mut block[..DOT_LEN], ino, b".", file_type);
+    put_entry(&mut block[DOT_LEN..], parent, b"..", file_type);
     let mut info = DxRootInfo::new_zeroed();
     info.hash_version = HASH_HALF_MD4;
     info.info_length = low_u8(u64_of(size_of::<DxRootInfo>()));
@@ -102,13 +112,16 @@ pub(crate) fn put_node(block: &mut [u8], entries: &[DxEntry], seed: Checksum) {
 
 /// The first entry has no hash: count and limit stand in its place.
 fn put_entries(block: &mut [u8], start: usize, entries: &[DxEntry], seed: Checksum) {
-    let limit = (block.len() - start - TAIL_LEN) / ENTRY_LEN;
+    let limit = entries_max(block.len() - start, seed.is_kept());
     assert!(!entries.is_empty() && entries.len() <= limit, "an index block is planned with what it holds");
     for (slot, entry) in block[start..].chunks_exact_mut(ENTRY_LEN).zip(entries) {
         put(slot, &DiskDxEntry { hash: U32::new(entry.hash), block: U32::new(entry.block) });
     }
     let number = |number: usize| U16::new(low_u16(u64_of(number)));
     put(&mut block[start..], &DxCountLimit { limit: number(limit), count: number(entries.len()) });
+    if !seed.is_kept() {
+        return;
+    }
     // The checksum covers the entries in use and the tail itself with a zero in its own place.
     let mut tail = DxTail::new_zeroed();
     let covered = start + entries.len() * ENTRY_LEN;

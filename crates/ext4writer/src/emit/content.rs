@@ -8,6 +8,7 @@ use crate::disk::dir_entry::{self, FileType};
 use crate::disk::htree::{self, DxEntry};
 use crate::disk::xattr;
 use crate::error::Error;
+use crate::features::Features;
 use crate::layout::demand::{Demand, Planned, Purpose, Run, path_of};
 use crate::layout::dirs::{DirectoryPlan, Indexed};
 use crate::layout::xattrs;
@@ -78,25 +79,30 @@ fn fill_xattrs(image: &Image<'_, '_>, planned: &Planned<'_>, at: BlockNr, block:
 fn fill_directory(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, block: u32, bytes: &mut [u8]) {
     let demand = &image.layout.demand;
     let seed = image.seed.of_inode(ino);
+    let has_types = image.options.features.contains(Features::FILETYPE);
+    let typed = |file_type| if has_types { file_type } else { FileType::NONE };
+    let entry = |&(name, id): &(_, _)| (demand.ino_of(id), name, typed(FileType::of(demand.kind_of(id))));
+    let dots = [(ino, &b"."[..]), (planned.parent, b"..")].map(|(ino, name)| (ino, name, typed(FileType::DIRECTORY)));
     match planned.directory.as_deref() {
         Some(DirectoryPlan::Indexed(indexed)) if block == 0 => {
             let levels = low_u8(u64::from(indexed.nodes().min(1)));
-            htree::put_root(bytes, ino, planned.parent, levels, &root_entries(indexed), seed);
+            let dots = ([ino, planned.parent], typed(FileType::DIRECTORY));
+            htree::put_root(bytes, dots, levels, &root_entries(indexed), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) if block < indexed.first_leaf() => {
             htree::put_node(bytes, &leaves(indexed, indexed.leaves_of(block - 1)), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) => {
-            let entries = indexed.leaf(block - indexed.first_leaf()).iter();
-            let entries =
-                entries.map(|entry| (demand.ino_of(entry.id), entry.name, FileType::of(demand.kind_of(entry.id))));
-            dir_entry::fill(bytes, entries, seed);
+            let leaf = indexed.leaf(block - indexed.first_leaf()).iter();
+            dir_entry::fill(bytes, leaf.map(|hashed| entry(&(hashed.name, hashed.id))), seed);
         }
         Some(DirectoryPlan::Linear { .. }) if block == 0 => {
-            let dots = [(ino, &b"."[..], FileType::DIRECTORY), (planned.parent, b"..", FileType::DIRECTORY)];
             let entries = planned.id.into_iter().flat_map(|id| demand.entries(id));
-            let entries = entries.map(|(name, id)| (demand.ino_of(id), name, FileType::of(demand.kind_of(id))));
-            dir_entry::fill(bytes, dots.into_iter().chain(entries), seed);
+            dir_entry::fill(bytes, dots.into_iter().chain(entries.map(|found| entry(&found))), seed);
+        }
+        Some(DirectoryPlan::Listed(listed)) => {
+            let dots = dots.into_iter().filter(|_| block == 0);
+            dir_entry::fill(bytes, dots.chain(listed.block(block).iter().map(entry)), seed);
         }
         _ => dir_entry::fill(bytes, std::iter::empty(), seed),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fstree::Tree;
 
-use super::{Report, write_to};
+use super::{Report, digest, write_to};
 use crate::error::Error;
 use crate::options::Options;
 
@@ -41,9 +41,9 @@ pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report
         .tempfile_in(directory)
         .map_err(|source| Error::CreateTemporary { directory: directory.to_owned(), source })?;
     let report = write_to(tree, options, temporary.as_file())?;
-    if options.durable {
-        temporary.as_file().sync_all().map_err(|source| Error::Sync { source })?;
-    }
+    let file = temporary.as_file();
+    let sync = || if options.durable { file.sync_all().map_err(|source| Error::Sync { source }) } else { Ok(()) };
+    let ((), digest) = digest::meanwhile(file, options, sync)?;
     options.check_cancel()?;
     let renamed = temporary.persist(path);
     renamed.map_err(|error| Error::Rename { path: path.to_owned(), source: error.error })?;
@@ -51,5 +51,5 @@ pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report
         let directory = fs::File::open(directory);
         directory.and_then(|directory: File| directory.sync_all()).map_err(|source| Error::Sync { source })?;
     }
-    Ok(report)
+    Ok(Report { digest, ..report })
 }

@@ -101,7 +101,7 @@ impl<'a, 't> InodeTable<'a, 't> {
     fn set_system_file(inode: &mut Inode, options: &Options) {
         inode.i_mode.set(file_type::REGULAR | 0o600);
         inode.i_links_count.set(1);
-        inode.set_times(options.time, options.time);
+        inode.set_times(options.time(), options.time());
     }
 
     /// Its size is that of all a double indirect block can list, its blocks are those set aside and all their copies.
@@ -121,7 +121,7 @@ impl<'a, 't> InodeTable<'a, 't> {
         self.set_metadata(&mut inode, planned, &node.metadata)?;
         inode.i_mode.set(mode(&node.kind, node.metadata.mode));
         inode.i_links_count.set(low_u16(u64::from(planned.links)));
-        inode.set_times(node.metadata.mtime, options.time);
+        inode.set_times(node.metadata.mtime, options.time());
         match &node.kind {
             Kind::Directory(_) => {
                 inode.set_size(planned.runs.blocks() * self.block_bytes());

@@ -9,6 +9,7 @@ use crate::disk::inode::INODE_LEN;
 use crate::error::Error;
 use crate::layout::geometry::inodes_used;
 use crate::layout::{ExtentTree, Layout};
+use crate::options::InodeTables;
 use crate::units::{BlockNr, index};
 
 /// The most bytes of one piece. Fewer and larger writes are what makes it fast, as long as a piece stays in the processor's
@@ -42,7 +43,7 @@ pub(super) enum Job {
 }
 
 /// Every piece of a layout, in the order of the image as far as content goes.
-pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
+pub(super) fn jobs(layout: &Layout<'_>, inode_tables: InodeTables, shared: &[Shared]) -> Vec<Job> {
     let plan = &layout.plan;
     let geometry = &plan.geometry;
     let span_blocks = span_blocks(geometry.block_size);
@@ -55,7 +56,11 @@ pub(super) fn jobs(layout: &Layout<'_>, shared: &[Shared]) -> Vec<Job> {
     }
     jobs.extend(plan.resize_at.map(|at| Job::Resize { at }));
     for group in 0..geometry.group_count() {
-        let used = inodes_used(geometry, group, layout.demand.last_ino()).div_ceil(inodes_per_block);
+        let used = match inode_tables {
+            InodeTables::Sparse | InodeTables::Lazy => inodes_used(geometry, group, layout.demand.last_ino()),
+            InodeTables::Full => geometry.inodes_per_group,
+        };
+        let used = used.div_ceil(inodes_per_block);
         let firsts = (0..used).step_by(index(span_blocks));
         jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: span_blocks.min(used - first) }));
     }

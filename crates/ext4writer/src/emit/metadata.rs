@@ -7,14 +7,16 @@ use super::buffer::Buffer;
 use super::inodes::InodeTable;
 use crate::checksum::Checksum;
 use crate::disk::features::{Compat, Incompat, RoCompat};
-use crate::disk::group_desc::{DESC_LEN, GroupDesc, GroupFlags};
+use crate::disk::group_desc::{GroupDesc, GroupFlags, desc_len};
 use crate::disk::inode::{EXTRA_ISIZE, INODE_LEN};
 use crate::disk::superblock::Superblock;
 use crate::disk::{journal, superblock};
 use crate::error::Error;
+use crate::features::Features;
 use crate::layout::Layout;
 use crate::layout::demand::Demand;
 use crate::layout::geometry::{Geometry, LOG_GROUPS_PER_FLEX, group_start, inode_place, inodes_used};
+use crate::options::{InodeTables, Options};
 use crate::units::{BlockNr, Ino, index, low_u8, low_u16, low_u32, u64_of};
 
 /// What is the same in every copy.
@@ -27,7 +29,7 @@ pub(super) struct Metadata {
 
 impl Metadata {
     pub(super) fn new(image: &Image<'_, '_>) -> Self {
-        Self { superblock: superblock(image), descriptors: descriptors(image.layout, image.seed) }
+        Self { superblock: superblock(image), descriptors: descriptors(image) }
     }
 }
 
@@ -67,17 +69,12 @@ fn superblock(image: &Image<'_, '_>) -> Superblock {
     sb.s_hash_seed = layout.identity.hash_seed;
     sb.s_def_hash_version = superblock::HASH_HALF_MD4;
     sb.s_flags.set(superblock::FLAG_SIGNED_HASH);
-    sb.s_desc_size.set(low_u16(u64_of(DESC_LEN)));
     sb.s_default_mount_opts.set(superblock::MOUNT_XATTR_ACL);
-    sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
-    sb.s_checksum_type = superblock::CHECKSUM_CRC32C;
-    // Kept apart from the UUID, so that the UUID of a copy can be changed without another write to all metadata.
-    sb.s_checksum_seed.set(Checksum::of_file_system(layout.identity.uuid).get());
     let fixed: u64 = geometry.fixed.iter().map(|range| range.end - range.start).sum();
     sb.s_overhead_clusters.set(low_u32(fixed + layout.journal_blocks()));
     sb.s_lpf_ino.set(Ino::FIRST.get());
-    set_times(&mut sb, options.time.seconds.cast_unsigned());
-    set_features(&mut sb, layout, options.read_only);
+    set_times(&mut sb, options.time().seconds.cast_unsigned());
+    set_features(&mut sb, layout, options);
     sb
 }
 
@@ -90,9 +87,12 @@ fn set_times(sb: &mut Superblock, seconds: u64) {
     }
 }
 
-/// The profile: what every kernel since 4.4 and every e2fsprogs since 1.43 knows.
-fn set_features(sb: &mut Superblock, layout: &Layout<'_>, read_only: bool) {
-    let mut compat = Compat::EXT_ATTR | Compat::DIR_INDEX;
+/// The features and the fields that go with them.
+fn set_features(sb: &mut Superblock, layout: &Layout<'_>, options: &Options) {
+    let has = |feature| options.features.contains(feature);
+    let mut compat = Compat::empty();
+    compat.set(Compat::EXT_ATTR, has(Features::EXT_ATTR));
+    compat.set(Compat::DIR_INDEX, has(Features::DIR_INDEX));
     compat.set(Compat::RESIZE_INODE, layout.plan.resize_at.is_some());
     if layout.journal_blocks() > 0 {
         compat |= Compat::HAS_JOURNAL;
@@ -107,46 +107,69 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>, read_only: bool) {
         }
     }
     sb.s_feature_compat.set(compat.bits());
-    let incompat = Incompat::FILETYPE | Incompat::EXTENTS | Incompat::BIT64 | Incompat::FLEX_BG | Incompat::CSUM_SEED;
+    let mut incompat = Incompat::EXTENTS;
+    incompat.set(Incompat::FILETYPE, has(Features::FILETYPE));
+    incompat.set(Incompat::BIT64, has(Features::BIT64));
+    incompat.set(Incompat::FLEX_BG, has(Features::FLEX_BG));
+    incompat.set(Incompat::CSUM_SEED, has(Features::METADATA_CSUM_SEED));
     sb.s_feature_incompat.set(incompat.bits());
-    let mut ro_compat = RoCompat::SPARSE_SUPER
-        | RoCompat::LARGE_FILE
-        | RoCompat::HUGE_FILE
-        | RoCompat::DIR_NLINK
-        | RoCompat::EXTRA_ISIZE
-        | RoCompat::METADATA_CSUM;
-    ro_compat.set(RoCompat::READONLY, read_only);
+    let mut ro_compat = RoCompat::empty();
+    ro_compat.set(RoCompat::SPARSE_SUPER, has(Features::SPARSE_SUPER));
+    ro_compat.set(RoCompat::LARGE_FILE, has(Features::LARGE_FILE));
+    ro_compat.set(RoCompat::HUGE_FILE, has(Features::HUGE_FILE));
+    ro_compat.set(RoCompat::DIR_NLINK, has(Features::DIR_NLINK));
+    ro_compat.set(RoCompat::EXTRA_ISIZE, has(Features::EXTRA_ISIZE));
+    ro_compat.set(RoCompat::METADATA_CSUM, has(Features::METADATA_CSUM));
+    ro_compat.set(RoCompat::READONLY, options.read_only);
     sb.s_feature_ro_compat.set(ro_compat.bits());
+    if has(Features::BIT64) {
+        sb.s_desc_size.set(low_u16(u64_of(desc_len(options.features))));
+    }
+    if has(Features::FLEX_BG) {
+        sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
+    }
+    if has(Features::METADATA_CSUM) {
+        sb.s_checksum_type = superblock::CHECKSUM_CRC32C;
+    }
+    if has(Features::METADATA_CSUM_SEED) {
+        // Kept apart from the UUID, so that the UUID of a copy can be changed without another write to all metadata.
+        sb.s_checksum_seed.set(Checksum::of_file_system(layout.identity.uuid).get());
+    }
 }
 
-fn descriptors(layout: &Layout<'_>, seed: Checksum) -> Vec<u8> {
+fn descriptors(image: &Image<'_, '_>) -> Vec<u8> {
+    let (layout, seed) = (image.layout, image.seed);
     let geometry = &layout.plan.geometry;
+    let desc_len = desc_len(geometry.features);
     let directories = directories(&layout.demand, geometry);
-    let mut bytes = Vec::with_capacity(geometry.groups.len() * DESC_LEN);
+    let mut bytes = Vec::with_capacity(geometry.groups.len() * desc_len);
     let mut bitmap = vec![0; geometry.block_size.len()];
     for (group, directories) in (0..).zip(directories) {
-        let mut desc = descriptor(layout, group, directories);
+        let mut desc = descriptor(layout, group, directories, image.options.inode_tables);
         if let Some(()) = block_bitmap(layout, group, &mut bitmap) {
             desc.set_block_bitmap_csum(seed.add(&bitmap));
         }
         if let Some(()) = inode_bitmap(layout, group, &mut bitmap) {
             desc.set_inode_bitmap_csum(seed.add(&bitmap[..index(geometry.inodes_per_group / 8)]));
         }
-        desc.seal(seed, group);
-        bytes.extend_from_slice(desc.as_bytes());
+        desc.seal(seed, group, desc_len);
+        bytes.extend_from_slice(&desc.as_bytes()[..desc_len]);
     }
     bytes
 }
 
-fn descriptor(layout: &Layout<'_>, group: u64, directories: u32) -> GroupDesc {
+fn descriptor(layout: &Layout<'_>, group: u64, directories: u32, inode_tables: InodeTables) -> GroupDesc {
     let geometry = &layout.plan.geometry;
     let place = geometry.groups[index(group)];
     let used_inodes = inodes_used(geometry, group, layout.demand.last_ino());
     let free_inodes = geometry.inodes_per_group - used_inodes;
     let range = geometry.group_range(group);
     let free_blocks = range.end - range.start - used_blocks(layout, group);
-    let mut flags = GroupFlags::INODE_ZEROED;
-    flags.set(GroupFlags::INODE_UNINIT, used_inodes == 0);
+    // What was never used is known by the checksums of the descriptors alone.
+    let has_checksums = geometry.features.contains(Features::METADATA_CSUM);
+    let mut flags = GroupFlags::empty();
+    flags.set(GroupFlags::INODE_ZEROED, has_checksums && inode_tables != InodeTables::Lazy);
+    flags.set(GroupFlags::INODE_UNINIT, has_checksums && used_inodes == 0);
     flags.set(GroupFlags::BLOCK_UNINIT, is_untouched(layout, group));
     let mut desc = GroupDesc::new_zeroed();
     desc.bg_block_bitmap_lo.set(place.block_bitmap.low());
@@ -161,9 +184,11 @@ fn descriptor(layout: &Layout<'_>, group: u64, directories: u32) -> GroupDesc {
     desc.bg_free_inodes_count_hi.set(low_u16(free_inodes >> 16));
     desc.bg_used_dirs_count_lo.set(low_u16(u64::from(directories)));
     desc.bg_used_dirs_count_hi.set(low_u16(u64::from(directories >> 16)));
-    // All inodes that are in use come first.
-    desc.bg_itable_unused_lo.set(low_u16(free_inodes));
-    desc.bg_itable_unused_hi.set(low_u16(free_inodes >> 16));
+    if has_checksums {
+        // All inodes that are in use come first.
+        desc.bg_itable_unused_lo.set(low_u16(free_inodes));
+        desc.bg_itable_unused_hi.set(low_u16(free_inodes >> 16));
+    }
     desc.bg_flags.set(flags.bits());
     desc
 }
@@ -178,10 +203,13 @@ fn directories(demand: &Demand<'_>, geometry: &Geometry) -> Vec<u32> {
     counts
 }
 
-/// Whether a group holds nothing but its backup. The last one counts as touched: its bitmap says where the image ends.
+/// Whether a group holds nothing but its backup, and may say so. The last one counts as touched: its bitmap says where the image ends.
 fn is_untouched(layout: &Layout<'_>, group: u64) -> bool {
     let geometry = &layout.plan.geometry;
-    group > 0 && group + 1 < geometry.group_count() && used_blocks(layout, group) == geometry.backup_blocks(group)
+    geometry.features.contains(Features::METADATA_CSUM)
+        && group > 0
+        && group + 1 < geometry.group_count()
+        && used_blocks(layout, group) == geometry.backup_blocks(group)
 }
 
 fn used_blocks(layout: &Layout<'_>, group: u64) -> u64 {
@@ -220,7 +248,7 @@ fn block_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
 fn inode_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()> {
     let geometry = &layout.plan.geometry;
     let used = inodes_used(geometry, group, layout.demand.last_ino());
-    if used == 0 {
+    if used == 0 && geometry.features.contains(Features::METADATA_CSUM) {
         return None;
     }
     bitmap.fill(0);
@@ -258,7 +286,9 @@ pub(super) fn write_backup(
         bytes.fill(0);
         let mut superblock = metadata.superblock.clone();
         superblock.s_block_group_nr.set(low_u16(group));
-        superblock.seal();
+        if geometry.features.contains(Features::METADATA_CSUM) {
+            superblock.seal();
+        }
         let offset = if group == 0 { index(superblock::PRIMARY_OFFSET - block_size.offset(at)) } else { 0 };
         bytes[offset..offset + size_of::<Superblock>()].copy_from_slice(superblock.as_bytes());
         bytes[block_size.len()..][..metadata.descriptors.len()].copy_from_slice(&metadata.descriptors);

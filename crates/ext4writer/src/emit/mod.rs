@@ -2,6 +2,7 @@
 
 mod buffer;
 mod content;
+mod digest;
 mod extent_tree;
 mod file;
 mod inodes;
@@ -17,6 +18,7 @@ use fstree::Tree;
 
 use crate::checksum::Checksum;
 use crate::error::Error;
+use crate::features::Features;
 use crate::layout::{Layout, layout};
 use crate::options::Options;
 use crate::units::{BlockNr, index, u64_of};
@@ -50,13 +52,15 @@ pub struct Report {
     pub written_bytes: u64,
     /// Bytes of contents that the image shares with the files they came from, on a file system that can.
     pub shared_bytes: u64,
+    /// The SHA-256 of the image, with [`Options::digest`].
+    pub digest: Option<[u8; 32]>,
     /// See [`Layout::times_clamped`].
     pub times_clamped: u64,
     /// See [`Layout::xattrs_skipped`].
     pub xattrs_skipped: u64,
 }
 
-/// Writes an image of `tree` to any sink. [`Options::durable`] is up to the caller here.
+/// Writes an image of `tree` to any sink. [`Options::durable`] and [`Options::digest`] are up to the caller here.
 ///
 /// # Errors
 /// As [`layout`](crate::layout), and when reading a content or writing fails, or the caller cancels. The sink holds a part of
@@ -65,7 +69,8 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     let layout = layout(tree, options)?;
     let size_bytes = layout.size_bytes();
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
-    let seed = Checksum::of_file_system(layout.identity.uuid);
+    let has_checksums = options.features.contains(Features::METADATA_CSUM);
+    let seed = if has_checksums { Checksum::of_file_system(layout.identity.uuid) } else { Checksum::NONE };
     let threads = options.threads.unwrap_or_else(jobs::default_threads).max(1);
     let image = Image {
         layout: &layout,
@@ -96,7 +101,8 @@ struct Image<'a, 't> {
 impl Image<'_, '_> {
     fn emit(&self, threads: usize) -> Result<(), Error> {
         let metadata = Metadata::new(self);
-        let jobs = jobs::jobs(self.layout, &shared::of_layout(self.layout, self.sink));
+        let shared = shared::of_layout(self.layout, self.sink);
+        let jobs = jobs::jobs(self.layout, self.options.inode_tables, &shared);
         jobs::run(&jobs, threads, |job, buffer| {
             self.options.check_cancel()?;
             match job {
@@ -151,6 +157,7 @@ impl Image<'_, '_> {
             content_bytes: layout.content_bytes(),
             written_bytes: self.written.load(Ordering::Relaxed),
             shared_bytes: self.shared.load(Ordering::Relaxed),
+            digest: None,
             times_clamped: layout.times_clamped(),
             xattrs_skipped: layout.xattrs_skipped(),
         }

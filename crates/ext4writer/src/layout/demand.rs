@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
 
-use super::dirs::{self, DirectoryPlan};
+use super::dirs::{self, DirectoryPlan, Form};
 use super::identity::Identity;
 use super::xattrs;
 use crate::block_size::BlockSize;
 use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
 use crate::error::{Error, Unrepresentable};
+use crate::features::Features;
 use crate::options::Options;
 use crate::units::{Ino, index, index32, low_u32, u64_of};
 
@@ -138,6 +139,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Demand<'t> {
     pub(crate) tree: &'t Tree,
     pub(crate) block_size: BlockSize,
+    features: Features,
     /// The root, `lost+found`, then all others in order of their paths.
     pub(crate) inodes: Vec<Planned<'t>>,
     /// The inode of each node, 0 for a node that is not in use.
@@ -160,10 +162,11 @@ pub(crate) struct Demand<'t> {
 impl<'t> Demand<'t> {
     /// Measures a tree.
     pub(crate) fn of(tree: &'t Tree, identity: &Identity, options: &Options) -> Result<Self, Error> {
-        let metadata = Metadata { mode: 0o700, mtime: options.time, ..Metadata::default() };
+        let metadata = Metadata { mode: 0o700, mtime: options.time(), ..Metadata::default() };
         let mut demand = Self {
             tree,
             block_size: options.block_size,
+            features: options.features,
             inodes: Vec::with_capacity(tree.len() + 1),
             numbers: vec![0; tree.node_slots()],
             xattr_blocks: Vec::new(),
@@ -276,6 +279,9 @@ impl<'t> Demand<'t> {
             _ => 0,
         };
         let placed = xattrs::place(&node.metadata.xattrs, self.block_size).map_err(|why| self.refuse(id, why))?;
+        if !(self.features.contains(Features::EXT_ATTR) || placed.tail.is_empty() && placed.block.is_empty()) {
+            return Err(self.refuse(id, Unrepresentable::Xattrs));
+        }
         let (skipped, digest) = (placed.skipped, (!placed.block.is_empty()).then(|| xattrs::digest(&placed.block)));
         let xattr_block = digest.map(|digest| self.xattr_block(owner, digest, known));
         self.times_clamped += u64::from(clamped);
@@ -321,13 +327,18 @@ impl<'t> Demand<'t> {
         if !node.is_directory() && names > LINKS_MAX {
             return Err(Unrepresentable::Links { links: names });
         }
-        let file_bytes_max = FILE_BLOCKS_MAX * self.block_size.bytes();
+        let file_bytes_max = file_bytes_max(self.block_size, self.features);
         let symlink_max = self.block_size.len() - 1;
         let runs = match &node.kind {
             Kind::Directory(_) => {
                 let subdirectories = self.entries(id).filter(|&(_, id)| matches!(self.kind_of(id), Kind::Directory(_)));
                 let links = low_u32(u64_of(subdirectories.count())).saturating_add(2);
-                let plan = dirs::plan(self.entries(id), seed, self.block_size).ok_or(Unrepresentable::DirectorySize)?;
+                let uncounted = Features::DIR_NLINK | Features::DIR_INDEX;
+                if links > LINKS_MAX && !self.features.contains(uncounted) {
+                    return Err(Unrepresentable::Subdirectories { count: u64::from(links) - 2 });
+                }
+                let form = Form::new(self.block_size, self.features);
+                let plan = dirs::plan(self.entries(id), seed, form).ok_or(Unrepresentable::DirectorySize)?;
                 let runs = Runs::whole(plan.blocks());
                 return Ok((directory_links(links), Some(Box::new(plan)), runs));
             }
@@ -385,6 +396,17 @@ impl<'t> Demand<'t> {
 
     pub(crate) fn planned(&self, allocation: usize) -> &Planned<'t> {
         &self.inodes[index(u64::from(self.allocations[allocation].owner))]
+    }
+}
+
+/// The largest size of a file: its blocks have 32 bits; so has its size without `large_file`, of which one is a sign, and the
+/// number of its units of 512 bytes without `huge_file`.
+fn file_bytes_max(block_size: BlockSize, features: Features) -> u64 {
+    let blocks = FILE_BLOCKS_MAX * block_size.bytes();
+    match (features.contains(Features::LARGE_FILE), features.contains(Features::HUGE_FILE)) {
+        (false, _) => (1 << 31) - 1,
+        (true, false) => blocks.min(0xFFFF_FFFF * 512 / block_size.bytes() * block_size.bytes()),
+        (true, true) => blocks,
     }
 }
 

@@ -5,15 +5,36 @@ use fstree::NodeId;
 use crate::block_size::BlockSize;
 use crate::disk::dir_entry::{capacity, entry_len};
 use crate::disk::htree::{node_max, root_max};
+use crate::features::Features;
 use crate::name_hash::hash;
 use crate::units::{index, low_u32, u64_of};
 
 /// `.` and `..`.
 const DOTS_LEN: usize = 24;
 
-/// How full a leaf gets: the rest is room for names that are added later, as `e2fsck -D` leaves it.
-const fn leaf_fill(block_size: BlockSize) -> usize {
-    capacity(block_size.len()) * 4 / 5
+/// What blocks of directories look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    block_len: usize,
+    has_checksum: bool,
+    has_index: bool,
+}
+
+impl Form {
+    pub(crate) fn new(block_size: BlockSize, features: Features) -> Self {
+        let [has_checksum, has_index] =
+            [Features::METADATA_CSUM, Features::DIR_INDEX].map(|feature| features.contains(feature));
+        Self { block_len: block_size.len(), has_checksum, has_index }
+    }
+
+    fn capacity(self) -> usize {
+        capacity(self.block_len, self.has_checksum)
+    }
+
+    /// How full a leaf gets: the rest is room for names that are added later, as `e2fsck -D` leaves it.
+    fn leaf_fill(self) -> usize {
+        self.capacity() * 4 / 5
+    }
 }
 
 /// The blocks of a directory.
@@ -24,8 +45,25 @@ pub(crate) enum DirectoryPlan<'t> {
         /// Blocks in all.
         blocks: u32,
     },
+    /// Entries one after the other, without an index.
+    Listed(Listed<'t>),
     /// A hash tree.
     Indexed(Indexed<'t>),
+}
+
+/// A directory of several blocks without an index.
+#[derive(Debug)]
+pub(crate) struct Listed<'t> {
+    entries: Vec<(&'t [u8], Option<NodeId>)>,
+    /// The first entry of each block.
+    blocks: Vec<u32>,
+}
+
+impl<'t> Listed<'t> {
+    /// The entries of a block; those of the first have `.` and `..` before them.
+    pub(crate) fn block(&self, block: u32) -> &[(&'t [u8], Option<NodeId>)] {
+        part(&self.entries, &self.blocks, block)
+    }
 }
 
 /// A directory with a hash tree: its root, then other index blocks, then leaves.
@@ -54,6 +92,7 @@ impl DirectoryPlan<'_> {
     pub(crate) fn blocks(&self) -> u32 {
         match self {
             Self::Linear { blocks } => *blocks,
+            Self::Listed(listed) => low_u32(u64_of(listed.blocks.len())),
             Self::Indexed(indexed) => indexed.first_leaf() + indexed.leaf_count(),
         }
     }
@@ -63,16 +102,21 @@ impl DirectoryPlan<'_> {
 pub(crate) fn plan<'t>(
     entries: impl Iterator<Item = (&'t [u8], Option<NodeId>)> + Clone,
     seed: [u8; 16],
-    block_size: BlockSize,
+    form: Form,
 ) -> Option<DirectoryPlan<'t>> {
     let len = entries.clone().fold(DOTS_LEN, |len, (name, _)| len.saturating_add(entry_len(name)));
-    if len <= capacity(block_size.len()) {
+    if len <= form.capacity() {
         return Some(DirectoryPlan::Linear { blocks: 1 });
+    }
+    if !form.has_index {
+        let entries: Vec<_> = entries.collect();
+        let blocks = split(entries.iter().map(|(name, _)| *name), form.capacity(), DOTS_LEN);
+        return Some(DirectoryPlan::Listed(Listed { entries, blocks }));
     }
     let mut entries: Vec<_> = entries.map(|(name, id)| Hashed { hash: hash(name, seed), name, id }).collect();
     entries.sort_unstable();
-    let leaves = split(&entries, leaf_fill(block_size));
-    let (root_max, node_max) = (root_max(block_size.len()), node_max(block_size.len()));
+    let leaves = split(entries.iter().map(|entry| entry.name), form.leaf_fill(), 0);
+    let [root_max, node_max] = [root_max, node_max].map(|max| max(form.block_len, form.has_checksum));
     let nodes = if leaves.len() <= root_max { 0 } else { leaves.len().div_ceil(node_max) };
     if nodes > root_max {
         return None;
@@ -81,18 +125,24 @@ pub(crate) fn plan<'t>(
     Some(DirectoryPlan::Indexed(Indexed { entries, leaves, nodes, leaves_per_node }))
 }
 
-fn split(entries: &[Hashed<'_>], leaf_fill: usize) -> Vec<u32> {
-    let mut leaves = vec![0];
-    let mut filled = 0;
-    for (number, entry) in (0..).zip(entries) {
-        let len = entry_len(entry.name);
-        if filled + len > leaf_fill {
-            leaves.push(number);
+/// The first entry of each block, when a block holds `fill` bytes of them and `filled` are taken in the first.
+fn split<'t>(names: impl Iterator<Item = &'t [u8]>, fill: usize, mut filled: usize) -> Vec<u32> {
+    let mut blocks = vec![0];
+    for (number, name) in (0..).zip(names) {
+        let len = entry_len(name);
+        if filled + len > fill {
+            blocks.push(number);
             filled = 0;
         }
         filled += len;
     }
-    leaves
+    blocks
+}
+
+/// The entries of a block, of which the first are known of every block.
+fn part<'e, E>(entries: &'e [E], firsts: &[u32], block: u32) -> &'e [E] {
+    let start = |block: u32| firsts.get(index(u64::from(block))).map(|&start| index(u64::from(start)));
+    &entries[start(block).unwrap_or(entries.len())..start(block + 1).unwrap_or(entries.len())]
 }
 
 impl<'t> Indexed<'t> {
@@ -118,8 +168,7 @@ impl<'t> Indexed<'t> {
 
     /// The entries of a leaf.
     pub(crate) fn leaf(&self, leaf: u32) -> &[Hashed<'t>] {
-        let start = |leaf: u32| self.leaves.get(index(u64::from(leaf))).map(|&start| index(u64::from(start)));
-        &self.entries[start(leaf).unwrap_or(self.entries.len())..start(leaf + 1).unwrap_or(self.entries.len())]
+        part(&self.entries, &self.leaves, leaf)
     }
 
     /// The hash that stands for a leaf in the index: its lowest, odd when the leaf before ends with the same.
@@ -134,18 +183,32 @@ impl<'t> Indexed<'t> {
 mod tests {
     use super::*;
 
+    fn plan_with(names: &[Vec<u8>], features: Features) -> DirectoryPlan<'_> {
+        let form = Form::new(BlockSize::Kib4, features);
+        plan(names.iter().map(|name| (name.as_slice(), None)), [1; 16], form).unwrap()
+    }
+
     fn plan_of(names: &[Vec<u8>]) -> DirectoryPlan<'_> {
-        plan(names.iter().map(|name| (name.as_slice(), None)), [1; 16], BlockSize::Kib4).unwrap()
+        plan_with(names, Features::default())
     }
 
     #[test]
     fn linear_until_the_block_is_full() {
         // 13 entries of 264 bytes and one that fills what is left to the byte, then one byte more than a word.
         let mut names: Vec<Vec<u8>> = (0..15).map(|i| vec![b'a' + i; 255]).collect();
-        names.push(vec![b'z'; capacity(4096) - DOTS_LEN - 15 * 264 - 8]);
+        names.push(vec![b'z'; capacity(4096, true) - DOTS_LEN - 15 * 264 - 8]);
         assert!(matches!(plan_of(&names), DirectoryPlan::Linear { blocks: 1 }));
         names.last_mut().unwrap().push(b'z');
         assert!(matches!(plan_of(&names), DirectoryPlan::Indexed(_)));
+        // A block without a checksum holds twelve bytes more, and then comes another block.
+        let plain = Features::default() - Features::METADATA_CSUM;
+        names.last_mut().unwrap().extend([b'z'; 11]);
+        assert!(matches!(plan_with(&names, plain), DirectoryPlan::Linear { blocks: 1 }));
+        names.last_mut().unwrap().push(b'z');
+        let DirectoryPlan::Listed(listed) = plan_with(&names, plain - Features::DIR_INDEX) else {
+            panic!("one block is not enough");
+        };
+        assert_eq!((listed.block(0).len(), listed.block(1).len()), (15, 1));
     }
 
     #[test]

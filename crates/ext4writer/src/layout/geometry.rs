@@ -7,10 +7,13 @@
 //! └──┴───┴────┴─────┴──┴───┴────┴──────┴───────────────┴──┴───┴────┴─────
 //!     superblock and descriptors again in groups 1, 3^n, 5^n, 7^n (sparse_super)
 //! ```
+//!
+//! Without `flex_bg` each group has its own bitmaps and inode table, without `sparse_super` each group has a copy.
 
 use crate::block_size::BlockSize;
-use crate::disk::group_desc::DESC_LEN;
+use crate::disk::group_desc::desc_len;
 use crate::disk::inode::INODE_LEN;
+use crate::features::Features;
 use crate::options::{Inodes, Options};
 use crate::units::{BlockNr, Ino, index, low_u32, u64_of};
 
@@ -49,6 +52,7 @@ pub(crate) struct Range {
 #[derive(Debug)]
 pub(crate) struct Geometry {
     pub(crate) block_size: BlockSize,
+    pub(crate) features: Features,
     /// Blocks of the file system.
     pub(crate) blocks: u64,
     /// Blocks of group descriptors.
@@ -74,6 +78,7 @@ pub(crate) struct TooSmall {
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     block_size: BlockSize,
+    features: Features,
     blocks: u64,
     groups: u64,
     desc_blocks: u64,
@@ -97,9 +102,10 @@ impl Geometry {
         let fixed = merge(fixed);
         let free = complement(&fixed, counts.blocks);
         let free_blocks = free.last().map_or(0, |last| last.before + last.blocks);
-        let Counts { block_size, blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
+        let Counts { block_size, features, blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
         Ok(Self {
             block_size,
+            features,
             blocks,
             desc_blocks,
             reserved_desc_blocks,
@@ -129,12 +135,12 @@ impl Geometry {
 
     /// The groups other than the first that hold a copy of superblock and descriptors.
     pub(crate) fn backup_groups(&self) -> impl Iterator<Item = u64> {
-        (1..self.group_count()).filter(|&group| has_backup(group))
+        (1..self.group_count()).filter(|&group| has_backup(group, self.features))
     }
 
     /// Blocks of superblock, descriptors and the room for more at the start of a group.
     pub(crate) fn backup_blocks(&self, group: u64) -> u64 {
-        if has_backup(group) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
+        if has_backup(group, self.features) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
     }
 
     /// The blocks of a group.
@@ -148,8 +154,8 @@ impl Counts {
     fn new(blocks: u64, inodes_needed: u64, options: &Options) -> Result<Self, TooSmall> {
         let mut counts = Self::of_blocks(blocks, inodes_needed, options)?;
         let last = group_start(options.block_size, counts.groups - 1);
-        // A last group that would not even hold its own backup is left out.
-        if counts.groups > 1 && counts.blocks - last <= counts.backup_blocks(counts.groups - 1) {
+        // A last group that would not even hold its own structures is left out.
+        if counts.groups > 1 && counts.blocks - last <= counts.own_blocks(counts.groups - 1) {
             counts = Self::of_blocks(last, inodes_needed, options)?;
         }
         Ok(counts)
@@ -173,12 +179,13 @@ impl Counts {
             Inodes::Exact(_) => needed,
         };
         let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_STEP).min(inodes_per_group_max);
-        let descs_per_block = block_size.holds(DESC_LEN);
+        let descs_per_block = block_size.holds(desc_len(options.features));
         let desc_blocks = groups.div_ceil(descs_per_block);
         let grown = blocks.saturating_mul(u64::from(options.grow_factor)).min(block_size.blocks_max());
         let grown_desc_blocks = grown.saturating_sub(first).div_ceil(per_group).div_ceil(descs_per_block);
         let reserved_desc_blocks = grown_desc_blocks.saturating_sub(desc_blocks).min(block_size.addresses_per_block());
-        Ok(Self { block_size, blocks, groups, desc_blocks, reserved_desc_blocks, inodes_per_group })
+        let features = options.features;
+        Ok(Self { block_size, features, blocks, groups, desc_blocks, reserved_desc_blocks, inodes_per_group })
     }
 
     fn inode_table_blocks(&self) -> u64 {
@@ -186,7 +193,17 @@ impl Counts {
     }
 
     fn backup_blocks(&self, group: u64) -> u64 {
-        if has_backup(group) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
+        if has_backup(group, self.features) { 1 + self.desc_blocks + self.reserved_desc_blocks } else { 0 }
+    }
+
+    /// Blocks that have to be in a group itself.
+    fn own_blocks(&self, group: u64) -> u64 {
+        let own = if self.is_flexible() { 0 } else { 2 + self.inode_table_blocks() };
+        own + self.backup_blocks(group)
+    }
+
+    fn is_flexible(&self) -> bool {
+        self.features.contains(Features::FLEX_BG)
     }
 
     /// Spares the placing where the structures alone are larger than the image.
@@ -205,7 +222,7 @@ impl Counts {
     }
 
     fn backups(&self) -> Vec<Range> {
-        let with = (0..self.groups).filter(|&group| has_backup(group));
+        let with = (0..self.groups).filter(|&group| has_backup(group, self.features));
         let boot = Range { start: 0, end: self.block_size.first_data_block() };
         std::iter::once(boot).filter(|boot| boot.end > 0).chain(with.map(|group| self.backup_range(group))).collect()
     }
@@ -217,6 +234,9 @@ impl Counts {
 
     /// The groups that keep their structures together. A last few that have no room for that go with those before them.
     fn flexes(&self) -> Vec<std::ops::Range<u64>> {
+        if !self.is_flexible() {
+            return (0..self.groups).map(|group| group..group + 1).collect();
+        }
         let mut starts: Vec<u64> = (0..self.groups).step_by(index(GROUPS_PER_FLEX)).collect();
         if let [_, .., last] = starts[..] {
             let left = self.blocks - group_start(self.block_size, last);
@@ -256,7 +276,7 @@ impl Counts {
             let group = (cursor - self.block_size.first_data_block()) / self.block_size.blocks_per_group();
             cursor = cursor.max(self.backup_range(group).end);
             let next = group_start(self.block_size, group + 1);
-            if cursor + blocks <= next || !has_backup(group + 1) {
+            if cursor + blocks <= next || !has_backup(group + 1, self.features) {
                 return (cursor + blocks <= self.blocks).then_some(cursor);
             }
             cursor = next;
@@ -276,8 +296,8 @@ pub(crate) const fn group_start(block_size: BlockSize, group: u64) -> u64 {
     block_size.first_data_block() + group * block_size.blocks_per_group()
 }
 
-/// Whether a group holds a copy of superblock and descriptors (`sparse_super`).
-pub(crate) fn has_backup(group: u64) -> bool {
+/// Whether a group holds a copy of superblock and descriptors: with `sparse_super` a few do, else all.
+pub(crate) fn has_backup(group: u64, features: Features) -> bool {
     let power_of = |base: u64| {
         let mut power = base;
         while power < group {
@@ -285,7 +305,7 @@ pub(crate) fn has_backup(group: u64) -> bool {
         }
         power == group
     };
-    group <= 1 || power_of(3) || power_of(5) || power_of(7)
+    !features.contains(Features::SPARSE_SUPER) || group <= 1 || power_of(3) || power_of(5) || power_of(7)
 }
 
 fn merge(ranges: Vec<Range>) -> Vec<Range> {
@@ -331,8 +351,9 @@ mod tests {
 
     #[test]
     fn backups_are_in_powers_of_three_five_and_seven() {
-        let groups: Vec<u64> = (0..400).filter(|&group| has_backup(group)).collect();
+        let groups: Vec<u64> = (0..400).filter(|&group| has_backup(group, Features::all())).collect();
         assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343]);
+        assert!((0..400).all(|group| has_backup(group, Features::all() - Features::SPARSE_SUPER)));
     }
 
     #[test]

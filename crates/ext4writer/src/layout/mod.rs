@@ -80,22 +80,6 @@ pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error
     Ok(Layout { identity, demand, plan, size_bytes })
 }
 
-/// The size in bytes of the smallest image that holds `tree`, with the other options as they are. `options.size` is not
-/// looked at, unless it asks for headroom.
-///
-/// # Errors
-/// As [`layout`]; never [`Error::NoSpace`].
-pub fn required_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
-    // Hashes decide in which leaf of an index a name is, so the size depends on the seed too.
-    let demand = checked_demand(tree, &Identity::of(tree, options), options)?;
-    let headroom_bytes = match options.size {
-        ImageSize::Exact(_) => 0,
-        ImageSize::Auto { headroom_bytes } => headroom_bytes,
-    };
-    let plan = smallest(&demand, options, 1, options.block_size.blocks_for(headroom_bytes))?;
-    Ok(plan.geometry.blocks * options.block_size.bytes())
-}
-
 fn checked_demand<'t>(tree: &'t Tree, identity: &Identity, options: &Options) -> Result<Demand<'t>, Error> {
     options.check()?;
     let demand = Demand::of(tree, identity, options)?;
@@ -222,6 +206,22 @@ fn extent_trees(demand: &Demand<'_>, geometry: &Geometry, journal: &Runs, conten
 }
 
 impl Layout<'_> {
+    /// The size in bytes of the smallest image that holds `tree`, with the other options as they are: one block less is refused.
+    /// `options.size` is not looked at, unless it asks for headroom.
+    ///
+    /// # Errors
+    /// As [`layout`]; never [`Error::NoSpace`].
+    pub fn minimum_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
+        // Hashes decide in which leaf of an index a name is, so the size depends on the seed too.
+        let demand = checked_demand(tree, &Identity::of(tree, options), options)?;
+        let headroom_bytes = match options.size {
+            ImageSize::Exact(_) => 0,
+            ImageSize::Auto { headroom_bytes } => headroom_bytes,
+        };
+        let plan = smallest(&demand, options, 1, options.block_size.blocks_for(headroom_bytes))?;
+        Ok(plan.geometry.blocks * options.block_size.bytes())
+    }
+
     /// Bytes of the image.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

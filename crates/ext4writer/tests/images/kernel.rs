@@ -45,6 +45,13 @@ impl Drop for Mount {
     }
 }
 
+/// The kernel mounts an image for reading and finds the tree; where it can't be mounted, that was said.
+pub(crate) fn compare_mounted(tree: &Tree, image: &Image) {
+    if let Some(mount) = Mount::new(image, "loop,ro") {
+        compare(tree, &mount.0);
+    }
+}
+
 /// What the kernel finds is the tree, all of it.
 fn compare(tree: &Tree, root: &Path) {
     let mut inodes: BTreeMap<NodeId, u64> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::num::NonZeroU32;
 
-use ext4writer::{BlockSize, Error, ImageSize, Inodes, Journal, Options, required_size, write_image};
+use ext4writer::{BlockSize, Error, Features, ImageSize, InodeTables, Inodes, Journal, Layout, Options, write_image};
 use fstree::Tree;
 
 use crate::support::fsck;
@@ -25,6 +25,21 @@ fn trees(block_size: BlockSize) -> [Tree; 3] {
     [Tree::new(trees::metadata(0o755)), some.tree, everything.tree]
 }
 
+/// The features that the trees here can do without, alone and together.
+fn features() -> [Features; 8] {
+    let without = [
+        Features::empty(),
+        Features::BIT64,
+        Features::FLEX_BG,
+        Features::METADATA_CSUM | Features::METADATA_CSUM_SEED,
+        Features::DIR_INDEX | Features::FILETYPE,
+        Features::SPARSE_SUPER,
+        Features::METADATA_CSUM_SEED | Features::EXTRA_ISIZE | Features::DIR_NLINK,
+        Features::all() - (Features::EXT_ATTR | Features::LARGE_FILE | Features::HUGE_FILE),
+    ];
+    without.map(|without| Features::all() - without)
+}
+
 fn variants() -> Vec<Options> {
     let journals = [Journal::Auto, Journal::None, Journal::Blocks(1_024), Journal::Blocks(1_500)];
     let inodes = [
@@ -35,10 +50,18 @@ fn variants() -> Vec<Options> {
     ];
     let mut all = Vec::new();
     for (number, (journal, inodes)) in journals.into_iter().flat_map(|j| inodes.map(|i| (j, i))).enumerate() {
+        let features = features()[number % 8];
+        let has_checksums = features.contains(Features::METADATA_CSUM);
         all.push(Options {
             journal,
             inodes,
-            grow_factor: [1_024, 0, 3][number % 3],
+            grow_factor: if features.contains(Features::SPARSE_SUPER) { [1_024, 0, 3][number % 3] } else { 0 },
+            features,
+            inode_tables: match number % 3 {
+                0 => InodeTables::Full,
+                1 if has_checksums => InodeTables::Lazy,
+                _ => InodeTables::Sparse,
+            },
             reserved_blocks: [0, 7][number % 2],
             read_only: number % 5 == 0,
             label: ["", "rootfs"][number % 2].to_owned(),
@@ -64,8 +87,7 @@ fn every_image_is_clean() {
                 let at = (number + chosen) % 3;
                 let (block_size, tree) = (BlockSize::ALL[at], &trees[at][kind]);
                 let options = Options { size: ImageSize::Exact(size), block_size, ..options.clone() };
-                let shown =
-                    || format!("{name}, {size} bytes, {block_size:?}, {:?}, {:?}", options.journal, options.inodes);
+                let shown = || format!("{name}, {size} bytes, {options:?}");
                 match write_image(tree, &options, &path) {
                     Ok(report) => assert_eq!(report.image_bytes, size, "{}", shown()),
                     Err(Error::NoSpace { needed_bytes, .. }) => {
@@ -121,5 +143,5 @@ fn equal_trees_give_equal_images_and_others_have_another_identity() {
 fn the_smallest_image_is_smaller_than_64_kib() {
     let empty = Tree::new(trees::metadata(0o755));
     let options = Options { size: ImageSize::Exact(0), ..Options::default() };
-    assert!(required_size(&empty, &options).unwrap() <= 64 * KIB);
+    assert!(Layout::minimum_size(&empty, &options).unwrap() <= 64 * KIB);
 }

@@ -1,10 +1,13 @@
 //! Small random trees: e2fsck is content, an independent reader finds the tree, and the smallest image is the smallest.
 
-use ext4writer::{Error, ImageSize, Options, layout, required_size};
+use std::num::NonZeroU32;
+
+use ext4writer::{BlockSize, Error, Features, ImageSize, InodeTables, Inodes, Journal, Layout, Options, layout};
 use fstree::{Content, DeviceNumber, Kind, Metadata, NodeId, Tree};
 use proptest::prelude::*;
 
-use crate::support::image_of;
+use crate::kernel;
+use crate::support::{image_of, read_back, verify};
 use crate::trees::{Builder, SOURCE_LEN, target, time};
 
 /// One step of making a tree; numbers choose among the directories and nodes there are.
@@ -88,6 +91,63 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>().prop_filter("no name", |byte| !matches!(byte, 0 | b'/')), 1..200)
 }
 
+/// What may be typed for a file system, all of it.
+fn options() -> impl Strategy<Value = Options> {
+    let journal = prop_oneof![
+        3 => Just(Journal::Auto),
+        1 => Just(Journal::None),
+        1 => (1_024_u32..3_000).prop_map(Journal::Blocks),
+    ];
+    let inodes = prop_oneof![
+        (1_024_u32..100_000).prop_map(|bytes| Inodes::BytesPerInode(NonZeroU32::new(bytes).unwrap())),
+        (200_u32..20_000).prop_map(Inodes::Exact),
+    ];
+    let tables = prop_oneof![Just(InodeTables::Sparse), Just(InodeTables::Lazy), Just(InodeTables::Full)];
+    // Each feature is there more often than not.
+    let features = (0..=Features::all().bits(), 0..=Features::all().bits());
+    let features = features.prop_map(|(some, others)| Features::from_bits_retain(some | others));
+    let chosen = (0_usize..3, journal, inodes, tables, features, 0_u32..2_000, any::<[bool; 2]>());
+    let named = (any::<[u8; 16]>(), any::<[u8; 16]>(), "[a-z]{0,16}", 0_i64..1 << 34, 0_u64..200);
+    (chosen, named).prop_map(|((block, journal, inodes, inode_tables, features, grow_factor, flags), named)| {
+        let (uuid, hash_seed, label, seconds, reserved_blocks) = named;
+        Options {
+            block_size: BlockSize::ALL[block],
+            uuid: Some(uuid).filter(|uuid| *uuid != [0; 16]),
+            hash_seed: Some(hash_seed),
+            label,
+            time: Some(time(seconds, 7)),
+            inodes,
+            reserved_blocks,
+            journal,
+            inode_tables,
+            features,
+            read_only: flags[0],
+            grow_factor: if flags[1] { grow_factor } else { 0 },
+            threads: Some(2),
+            ..Options::default()
+        }
+    })
+}
+
+/// Without what an error says that contradicts the rest.
+fn without_contradictions(mut options: Options) -> Options {
+    if !options.features.contains(Features::METADATA_CSUM) {
+        options.features -= Features::METADATA_CSUM_SEED;
+        if options.inode_tables == InodeTables::Lazy {
+            options.inode_tables = InodeTables::Sparse;
+        }
+    }
+    if !options.features.contains(Features::SPARSE_SUPER | Features::LARGE_FILE) {
+        options.grow_factor = 0;
+    }
+    options
+}
+
+/// Whether a tree can do without a feature; here it is attributes alone that not every file system has.
+fn has_xattrs(tree: &Tree) -> bool {
+    fstree::walk(tree, |visit| if visit.node.metadata.xattrs.is_empty() { Ok(()) } else { Err(()) }).is_err()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -98,11 +158,75 @@ proptest! {
         image_of(&builder.tree, &options);
 
         let exact = |bytes| Options { size: ImageSize::Exact(bytes), ..Options::default() };
-        let size = required_size(&builder.tree, &exact(0)).unwrap();
+        let size = Layout::minimum_size(&builder.tree, &exact(0)).unwrap();
         image_of(&builder.tree, &exact(size));
         for less in (1..40).take_while(|less| less * 4096 < size) {
             let refused = layout(&builder.tree, &exact(size - less * 4096));
             prop_assert!(matches!(refused, Err(Error::NoSpace { .. })), "{} blocks less work, too", less);
         }
     }
+}
+
+proptest! {
+    // More with PROPTEST_CASES.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases(24)) })]
+
+    #[test]
+    fn random_trees_with_any_options(
+        steps in proptest::collection::vec((step(), metadata(), name()), 0..60),
+        options in options(),
+        more in 0_u64..30_000_000,
+    ) {
+        let mut builder = build(steps);
+        let options = without_contradictions(options);
+        assert!(!layout(&builder.tree, &options).is_err_and(|error| matches!(error, Error::Option { .. })));
+        if !options.features.contains(Features::EXT_ATTR) && has_xattrs(&builder.tree) {
+            let refused = layout(&builder.tree, &options).unwrap_err();
+            assert!(matches!(refused, Error::Unrepresentable { .. }), "{}", refused);
+            builder = without_xattrs(builder);
+        }
+        let exact = |bytes| Options { size: ImageSize::Exact(bytes), ..options.clone() };
+        let Ok(size) = Layout::minimum_size(&builder.tree, &exact(0)) else {
+            // A link that no block of 1 KiB holds, or too few inodes.
+            assert!(matches!(
+                layout(&builder.tree, &exact(1 << 30)),
+                Err(Error::Unrepresentable { .. } | Error::NotEnoughInodes { .. })
+            ));
+            return Ok(());
+        };
+        let less = layout(&builder.tree, &exact(size - options.block_size.bytes()));
+        assert!(matches!(less, Err(Error::NoSpace { needed_bytes, .. }) if needed_bytes == size));
+        for size in [size, size + more] {
+            match layout(&builder.tree, &exact(size)) {
+                // A larger image may need more for itself.
+                Err(Error::NoSpace { needed_bytes, .. }) => assert!(needed_bytes > size),
+                layout => drop(layout.unwrap()),
+            }
+            let Ok(_) = layout(&builder.tree, &exact(size)) else { continue };
+            let image = crate::support::image(&builder.tree, &exact(size));
+            verify(&image.path);
+            if options.features.contains(Features::FILETYPE) {
+                read_back(&builder.tree, &image.path);
+            }
+            kernel::compare_mounted(&builder.tree, &image);
+        }
+    }
+}
+
+fn without_xattrs(mut builder: Builder) -> Builder {
+    let mut nodes = Vec::new();
+    let done: Result<(), ()> = fstree::walk(&builder.tree, |visit| {
+        nodes.push(visit.id);
+        Ok(())
+    });
+    done.unwrap();
+    for id in nodes {
+        builder.tree.metadata_mut(id).xattrs.clear();
+    }
+    builder
+}
+
+/// How many cases: as many as the environment says.
+fn cases(default: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
 }

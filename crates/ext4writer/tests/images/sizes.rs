@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use ext4writer::{BlockSize, Error, ImageSize, Inodes, Journal, Options, layout, required_size};
+use ext4writer::{BlockSize, Error, ImageSize, Inodes, Journal, Layout, Options, layout};
 use fstree::{Content, Kind, Segment, Tree};
 
 use crate::support::{check, fsck, image, image_of, sized};
@@ -90,7 +90,7 @@ fn the_smallest_image_works_and_one_block_less_does_not() {
     for (builder, options) in cases {
         let block = options.block_size.bytes();
         let options = Options { size: ImageSize::Exact(0), ..options };
-        let size = required_size(&builder.tree, &options).unwrap();
+        let size = Layout::minimum_size(&builder.tree, &options).unwrap();
         image(&builder.tree, &Options { size: ImageSize::Exact(size), ..options.clone() });
         let less = Options { size: ImageSize::Exact(size - block), ..options.clone() };
         match layout(&builder.tree, &less).unwrap_err() {
@@ -130,7 +130,7 @@ fn options_have_their_effect() {
         Options { inodes: Inodes::Exact(100), ..base.clone() },
         Options { inodes: Inodes::BytesPerInode(1024.try_into().unwrap()), ..base.clone() },
         Options { label: "sixteen letters!".into(), uuid: Some([9; 16]), hash_seed: Some([0; 16]), ..base.clone() },
-        Options { time: trees::time(1_750_000_000, 5), ..base.clone() },
+        Options { time: Some(trees::time(1_750_000_000, 5)), ..base.clone() },
     ] {
         let image = image_of(&builder.tree, &options);
         assert_eq!(image.report.journal_bytes == 0, options.journal == Journal::None);
@@ -150,8 +150,8 @@ fn options_that_no_file_system_can_have_are_refused() {
         Options { journal: Journal::Blocks(10_240_001), ..base.clone() },
         Options { label: "seventeen letters".into(), ..base.clone() },
         Options { label: "a\0".into(), ..base.clone() },
-        Options { time: trees::time(-1, 0), ..base.clone() },
-        Options { time: trees::time(1 << 40, 0), ..base.clone() },
+        Options { time: Some(trees::time(-1, 0)), ..base.clone() },
+        Options { time: Some(trees::time(1 << 40, 0)), ..base.clone() },
     ] {
         assert!(matches!(layout(&builder.tree, &options), Err(Error::Option { .. })));
     }

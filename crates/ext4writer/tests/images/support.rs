@@ -79,6 +79,14 @@ pub(crate) fn fsck(how: &str, path: &Path) {
     assert!(output.status.success(), "e2fsck {how}: {}\n{text}", output.status);
 }
 
+/// The reader of our own finds nothing wrong.
+pub(crate) fn verify(path: &Path) {
+    let image = File::open(path).unwrap();
+    let report = ext4verify::verify(&image, image.metadata().unwrap().len()).unwrap();
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    assert!(report.is_clean(), "{findings:#?}");
+}
+
 /// The bytes of a file, holes as zeros.
 pub(crate) fn bytes_of(tree: &Tree, content: &Content) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(content.size_bytes()).unwrap()];

@@ -1,7 +1,8 @@
 //! The number of threads does not show.
 
-use ext4writer::{Memory, Options, WriteAt, write_to};
+use ext4writer::{Memory, Options, WriteAt, write_image, write_to};
 use fstree::Tree;
+use sha2::{Digest, Sha256};
 
 use crate::support::sized;
 use crate::trees;
@@ -36,4 +37,17 @@ fn a_file_that_was_not_empty_gives_the_same_bytes() {
     fstree::ReadAt::read_exact_at(&file, &mut found, 0).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 100 << 20);
     assert!(found == bytes(&builder.tree, &options));
+}
+
+#[test]
+fn the_digest_is_that_of_the_image() {
+    let builder = trees::everything();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    for (durable, digest) in [(true, true), (false, true), (true, false)] {
+        let options = Options { durable, digest, ..sized((70 << 20) + 1) };
+        let report = write_image(&builder.tree, &options, &path).unwrap();
+        let expected: [u8; 32] = Sha256::digest(std::fs::read(&path).unwrap()).into();
+        assert_eq!(report.digest, digest.then_some(expected));
+    }
 }
