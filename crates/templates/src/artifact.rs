@@ -29,6 +29,11 @@ impl Images {
         self.dir.join("tmp").join(format!("{id}-{attempt}.ext4"))
     }
 
+    /// Where an image is put while it is fetched.
+    pub(crate) fn fetching(&self, digest: &str) -> PathBuf {
+        self.dir.join("tmp").join(format!("{digest}-{}.ext4", ulid::Ulid::generate()))
+    }
+
     /// Where the image of that digest is.
     pub(crate) fn path(&self, digest: &str) -> PathBuf {
         self.dir.join(format!("{digest}.ext4"))

@@ -10,6 +10,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The `postgres://` address of the database. Default: none, a file of SQLite in `data`.
     pub database: Option<String>,
+    /// The directory of images and logs that all hosts with the same database mount. Default: none, for a host alone.
+    pub objects: Option<PathBuf>,
     /// Builds at one time on this host. Default: 2. 0 builds nothing here.
     pub builders: usize,
     /// Pending and building templates of one owner. Default: 2.
@@ -46,6 +48,7 @@ impl Config {
         Self {
             data: data.into(),
             database: None,
+            objects: None,
             builders: 2,
             active_per_owner: 2,
             disk_size_bytes: 512 << 20,

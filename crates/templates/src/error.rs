@@ -103,6 +103,15 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Objects without a database.
+    #[error("`objects` is for hosts that share a database of PostgreSQL: set `database` too")]
+    ObjectsAlone,
+    /// An image that a template has.
+    #[error("the image {digest} is gone from the objects; its templates can't be used")]
+    ImageGone {
+        /// Which.
+        digest: String,
+    },
     /// Another process serves the same data.
     #[error("{} is in use by another process", path.display())]
     InUse {

@@ -11,6 +11,7 @@ use crate::hub::Pulse;
 use crate::lifecycle::Status;
 use crate::log::LogReader;
 use crate::service::Inner;
+use crate::shared::SharedReader;
 use crate::template::{Template, TemplateId};
 
 /// What a follower gets.
@@ -43,16 +44,44 @@ pub struct Follower {
     inner: Arc<Inner>,
     id: TemplateId,
     only: Option<u32>,
-    reader: LogReader,
+    reader: Reader,
     pulses: watch::Receiver<Pulse>,
     /// The row, and the count of its changes when it was read.
     row: (Option<Template>, u64),
 }
 
+/// Where the lines come from.
+#[derive(Debug)]
+enum Reader {
+    /// From files of this host.
+    Files(LogReader),
+    /// From wherever they are written.
+    Shared(SharedReader),
+}
+
+impl Reader {
+    fn read(&mut self, row: &Template, inner: &Inner) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Files(reader) => reader.read(row.attempt).map_err(Error::file(&inner.logs)),
+            Self::Shared(reader) => reader.read(row.attempt, row.status.is_final()),
+        }
+    }
+
+    fn next_seq(&self) -> u64 {
+        match self {
+            Self::Files(reader) => reader.next_seq(),
+            Self::Shared(reader) => reader.next_seq(),
+        }
+    }
+}
+
 impl Follower {
     pub(crate) fn new(inner: Arc<Inner>, template: Template, only: Option<u32>, since: u64) -> Self {
         let pulses = inner.hub.subscribe(&template.id);
-        let reader = LogReader::new(&inner.logs, &template.id, only, since);
+        let reader = match &inner.shared {
+            None => Reader::Files(LogReader::new(&inner.logs, &template.id, only, since)),
+            Some(shared) => Reader::Shared(SharedReader::new(Arc::clone(shared), &template.id, only, since)),
+        };
         // The row was read before the pulses began: it is read again first.
         Self { inner, id: template.id.clone(), only, reader, pulses, row: (Some(template), u64::MAX) }
     }
@@ -69,7 +98,7 @@ impl Follower {
         }
         let attempt = self.row.0.as_ref().map_or(u32::MAX, |row| row.attempt);
         let lines = match &self.row.0 {
-            Some(_) => self.reader.read(attempt).map_err(Error::file(&self.inner.logs))?,
+            Some(row) => self.reader.read(row, &self.inner)?,
             None => Vec::new(),
         };
         if !lines.is_empty() {

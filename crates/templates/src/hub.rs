@@ -70,6 +70,15 @@ impl Hub {
         self.pulse(id, |pulse| pulse.states += 1);
     }
 
+    /// Anything may have changed.
+    pub(crate) fn everything(&self) {
+        let topics = self.topics.lock().expect("no panic while it is held");
+        #[expect(clippy::iter_over_hash_type, reason = "all of them are told, in any order")]
+        for topic in topics.by_id.values() {
+            topic.send_modify(|pulse| *pulse = Pulse { lines: pulse.lines + 1, states: pulse.states + 1 });
+        }
+    }
+
     fn pulse(&self, id: &TemplateId, change: impl FnOnce(&mut Pulse)) {
         self.topics.lock().expect("no panic while it is held").pulse(id, change);
     }

@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 8 << 10;
 const READ_BYTES: usize = 64 << 10;
 
 /// Longer than any line that is written here: six bytes for each of a piece, twice, and the rest.
-const LINE_BYTES_MAX: u64 = 256 << 10;
+pub(crate) const LINE_BYTES_MAX: u64 = 256 << 10;
 
 /// One line of a log.
 #[derive(Debug, Serialize)]
@@ -91,11 +91,18 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins the log of an attempt, numbered on from the attempts before.
-    pub(crate) fn create(logs: &Path, id: &TemplateId, attempt: u32, bytes_max: u64) -> Result<Self, Error> {
+    /// Begins the log of an attempt, numbered from `first` on, or else on from the attempts before.
+    pub(crate) fn create(
+        logs: &Path,
+        id: &TemplateId,
+        attempt: u32,
+        bytes_max: u64,
+        first: Option<u64>,
+    ) -> Result<Self, Error> {
         let dir = directory(logs, id);
         fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-        let seq = mend(&dir, attempt).map_err(Error::file(&dir))?;
+        let mended = mend(&dir, attempt).map_err(Error::file(&dir))?;
+        let seq = first.unwrap_or(mended);
         let path = file_of(&dir, attempt);
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::file(&path))?;
         sync_directory(&dir)?;
@@ -187,8 +194,17 @@ impl LogWriter {
     }
 }
 
-fn file_of(dir: &Path, attempt: u32) -> PathBuf {
+/// Where the log of an attempt is, in the directory of its template.
+pub(crate) fn file_of(dir: &Path, attempt: u32) -> PathBuf {
     dir.join(format!("{attempt}.ndjson"))
+}
+
+/// The lines from the number `since` on.
+pub(crate) fn lines_from(mut lines: Vec<u8>, since: u64) -> Vec<u8> {
+    let before = |line: &&[u8]| serde_json::from_slice::<Position>(line).is_ok_and(|position| position.seq < since);
+    let start: usize = lines.split_inclusive(|&byte| byte == b'\n').take_while(before).map(<[u8]>::len).sum();
+    lines.drain(..start);
+    lines
 }
 
 /// Cuts off a line that a kill left half-written, in the attempts up to `attempt`, and gives the number of the next line.
@@ -302,7 +318,7 @@ mod tests {
         let logs = tempfile::tempdir().unwrap();
         let mut reader = LogReader::new(logs.path(), &id(), None, 0);
         assert!(reader.read(0).unwrap().is_empty());
-        let mut first = LogWriter::create(logs.path(), &id(), 1, 1 << 20).unwrap();
+        let mut first = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
         assert!(first.output(OUT, b"one\ntw", Time(0)).unwrap());
         assert_eq!(text(&reader.read(1).unwrap()), [(0, "one\n".to_owned())]);
         assert!(!first.output(OUT, b"o", Time(0)).unwrap());
@@ -312,7 +328,7 @@ mod tests {
         // The process is killed in the middle of a line; its second life goes on.
         first.file.write_all(b"{\"stream\":\"torn").unwrap();
         assert!(reader.read(1).unwrap().is_empty());
-        let mut second = LogWriter::create(logs.path(), &id(), 2, 1 << 20).unwrap();
+        let mut second = LogWriter::create(logs.path(), &id(), 2, 1 << 20, None).unwrap();
         second.say("again\nand again", Level::Error, Time(0)).unwrap();
         let rest = text(&reader.read(2).unwrap());
         assert_eq!(rest, [(2, "again\n".to_owned()), (3, "and again\n".to_owned())]);
@@ -324,7 +340,7 @@ mod tests {
     #[test]
     fn a_line_belongs_to_one_source() {
         let logs = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20).unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
         let err = Some(Stream::Stderr);
         for (source, bytes) in [(OUT, "half "), (err, "warning\n"), (OUT, "a line\nrest"), (None, " ---> id\n")] {
             log.output(source, bytes.as_bytes(), Time(0)).unwrap();
@@ -346,7 +362,7 @@ mod tests {
     #[test]
     fn a_flood_is_bounded_and_long_lines_are_cut() {
         let logs = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::create(logs.path(), &id(), 1, 100_000).unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 100_000, None).unwrap();
         for _ in 0..100 {
             log.output(OUT, &[0xff; 10_000], Time(0)).unwrap();
         }

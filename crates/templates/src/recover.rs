@@ -52,8 +52,9 @@ fn random() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Puts everything right. The lock of the data directory must be held: it proves that the leases of `node` are dead.
-pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &str) -> Result<(), Error> {
+/// Puts everything right. The lock of the data directory must be held: it proves that the leases of `node` are dead. Where many hosts
+/// are one service, images and logs here are but copies.
+pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &str, alone: bool) -> Result<(), Error> {
     for id in store.end_leases(node)? {
         tracing::warn!(%id, "its build was interrupted; it begins again");
     }
@@ -62,7 +63,7 @@ pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &st
     for orphan in there.iter().filter(|digest| !known.contains(digest)) {
         images.remove(orphan)?;
     }
-    for lost in known.iter().filter(|digest| !there.contains(digest)) {
+    for lost in known.iter().filter(|digest| alone && !there.contains(digest)) {
         tracing::error!(digest = lost, "an image is gone from the data directory; its templates can't be used");
     }
     fs::create_dir_all(logs).map_err(Error::file(logs))?;
@@ -70,7 +71,7 @@ pub(crate) fn recover(store: &dyn Store, images: &Images, logs: &Path, node: &st
         let entry = entry.map_err(Error::file(logs))?;
         let id = entry.file_name().to_str().and_then(|name| name.parse::<TemplateId>().ok());
         if let Some(id) = id
-            && store.by_id(&id)?.is_none()
+            && (!alone || store.by_id(&id)?.is_none())
         {
             remove_logs(&entry.path())?;
         }

@@ -19,7 +19,9 @@ use crate::error::Error;
 use crate::follow::Follower;
 use crate::hub::Hub;
 use crate::key::{ApiKey, KeyRecord};
-use crate::store::{self, Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Store};
+use crate::objects::Objects;
+use crate::shared::{self, Shared};
+use crate::store::{self, Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Postgres, Store};
 use crate::template::{Invalid, Name, Owner, Selector, Template, TemplateId};
 use crate::worker::{Running, Why};
 use crate::{log, recover, worker};
@@ -131,7 +133,9 @@ pub struct Templates {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) store: Box<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
+    /// What is shared with other hosts, if this is one of many.
+    pub(crate) shared: Option<Arc<Shared>>,
     pub(crate) builder: Box<dyn Builder>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) images: Images,
@@ -181,14 +185,34 @@ impl Inner {
         }
     }
 
-    /// Removes images that no template has any more.
+    /// Whether that image can be used again.
+    pub(crate) fn has_image(&self, digest: &str) -> bool {
+        self.shared.is_some() || self.images.path(digest).exists()
+    }
+
+    /// Removes what no template has any more.
     fn collect(&self) -> Result<(), Error> {
+        self.collect_images()?;
+        match &self.shared {
+            Some(shared) => shared.collect(),
+            None => Ok(()),
+        }
+    }
+
+    fn collect_images(&self) -> Result<(), Error> {
         let _images = self.images_lock.lock().expect("no panic while it is held");
         for digest in self.store.unreferenced(self.config.grace)? {
             // The row goes first: what is killed between the two is an orphan, which the next start removes.
             if self.store.forget_image(&digest)? {
                 self.images.remove(&digest)?;
                 self.stats.lock().expect("no panic while it is held").collected += 1;
+            }
+        }
+        if self.shared.is_some() {
+            // Copies of what another host has collected.
+            let known = self.store.images()?;
+            for digest in self.images.digests()?.iter().filter(|digest| !known.contains(digest)) {
+                self.images.remove(digest)?;
             }
         }
         Ok(())
@@ -204,24 +228,33 @@ impl Templates {
     pub fn open(config: Config, builder: impl Builder + 'static) -> Result<Self, Error> {
         fs::create_dir_all(&config.data).map_err(Error::file(&config.data))?;
         let lock = recover::lock(&config.data)?;
-        let store = store::open(&config.data, config.database.as_deref())?;
-        Self::with(config, builder, store, SystemClock, lock)
+        let node = recover::node(&config.data)?;
+        let (store, shared): (Arc<dyn Store>, _) = match (&config.database, &config.objects) {
+            (database, None) => (store::open(&config.data, database.as_deref())?.into(), None),
+            (None, Some(_)) => return Err(Error::ObjectsAlone),
+            (Some(address), Some(objects)) => {
+                let store = Arc::new(Postgres::open(address)?);
+                let shared = Shared { store: Arc::clone(&store), objects: Objects::open(objects, &node)? };
+                (store, Some(Arc::new(shared)))
+            }
+        };
+        let parts = (node, store, shared, lock);
+        Self::with(config, builder, SystemClock, parts)
     }
 
     fn with(
         config: Config,
         builder: impl Builder + 'static,
-        store: Box<dyn Store>,
         clock: impl Clock + 'static,
-        lock: File,
+        (node, store, shared, lock): (String, Arc<dyn Store>, Option<Arc<Shared>>, File),
     ) -> Result<Self, Error> {
         let images = Images::open(&config.data.join("images"))?;
         let logs = config.data.join("logs");
-        let node = recover::node(&config.data)?;
-        recover::recover(store.as_ref(), &images, &logs, &node)?;
+        recover::recover(store.as_ref(), &images, &logs, &node, shared.is_none())?;
         let inner = Inner {
             config,
             store,
+            shared,
             builder: Box::new(builder),
             clock: Box::new(clock),
             images,
@@ -245,6 +278,12 @@ impl Templates {
             let inner = Arc::clone(&self.inner);
             let thread = std::thread::Builder::new().name(format!("builder-{number}"));
             threads.push(thread.spawn(move || worker::work(&inner)).expect("the system has threads at the start"));
+        }
+        if let Some(shared) = self.inner.shared.clone() {
+            let inner = Arc::clone(&self.inner);
+            let thread = std::thread::Builder::new().name("changes".to_owned());
+            let listen = move || shared::listen(&inner, &shared);
+            threads.push(thread.spawn(listen).expect("the system has threads at the start"));
         }
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new().name("collector".to_owned());
@@ -399,6 +438,9 @@ impl Templates {
         self.stop_build(&id, Why::Lost);
         self.inner.hub.state(&id);
         recover::remove_logs(&log::directory(&self.inner.logs, &id))?;
+        if let Some(shared) = &self.inner.shared {
+            recover::remove_logs(&log::directory(&shared.objects.logs(), &id))?;
+        }
         Ok(id)
     }
 
@@ -430,7 +472,7 @@ impl Templates {
         }
     }
 
-    /// The image that a sandbox of that name boots.
+    /// The image that a sandbox of that name boots. Where many hosts are one service, it is fetched if it is not here.
     ///
     /// # Errors
     /// There is no ready template of that name.
@@ -439,7 +481,13 @@ impl Templates {
         let digest = template.image_digest.clone().ok_or(Error::NotFound)?;
         let config = self.inner.store.image_config(&template.id)?.ok_or(Error::NotFound)?;
         let config = serde_json::from_str(&config).unwrap_or_default();
-        Ok(Resolved { image: self.inner.images.path(&digest), config, template })
+        let image = self.inner.images.path(&digest);
+        if let Some(shared) = &self.inner.shared
+            && !image.exists()
+        {
+            shared.fetch_image(&digest, &self.inner.images)?;
+        }
+        Ok(Resolved { image, config, template })
     }
 
     /// Whose key that is, if it is one and was not revoked.

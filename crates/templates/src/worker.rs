@@ -13,15 +13,21 @@ use crate::artifact::remove_file;
 use crate::builder::{BuildError, Made, Order};
 use crate::error::Error;
 use crate::log::{self, Level, LogWriter};
+use crate::objects::ImageObject;
+use crate::publish::{Closing, Publisher};
 use crate::recover;
 use crate::service::Inner;
-use crate::store::{Beat, Claim, Finished, Outcome};
+use crate::store::{Beat, Claim, Finished, Outcome, StoreError};
+use crate::template::Template;
 
 /// How often a worker without work looks for a lease that is over.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How often the second thread looks after its build.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How often the lease is made longer where many hosts are one service, at least.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// How often a final state is tried to be written while the store fails.
 const FINISH_TRIES: u32 = 5;
@@ -89,18 +95,17 @@ fn run(inner: &Inner, claim: &Claim) {
     }
     inner.stats.lock().expect("no panic while it is held").seconds += begun.elapsed().as_secs_f64();
     inner.running.lock().expect("no panic while it is held").remove(id);
-    // It was deleted while its log was begun.
-    if matches!(inner.store.by_id(id), Ok(None))
+    // It was deleted while its log was begun, or its log is kept where all hosts find it.
+    if (inner.shared.is_some() || matches!(inner.store.by_id(id), Ok(None)))
         && let Err(error) = recover::remove_logs(&log::directory(&inner.logs, id))
     {
-        tracing::error!(%id, error = %explain(&error), "the log of a deleted template can't be removed");
+        tracing::error!(%id, error = %explain(&error), "a log that is not needed here can't be removed");
     }
 }
 
 fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error> {
     let template = &claim.template;
-    let log = LogWriter::create(&inner.logs, &template.id, template.attempt, inner.config.log_bytes_max)?;
-    let log = Mutex::new(log);
+    let (log, publisher) = begin_log(inner, template)?;
     let result = if claim.interruptions > inner.config.interruptions_max {
         let often = claim.interruptions;
         let message = format!("the host of the build went away {often} times; it is not tried again");
@@ -108,13 +113,13 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
     } else {
         let (stop, stopped) = channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| look_after(inner, claim, running, &log, stopped));
+            scope.spawn(|| look_after(inner, claim, running, (&log, publisher.as_ref()), stopped));
             let result = guarded(inner, claim, running, &log);
             drop(stop);
             result
         })
     };
-    let mut log = log.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut log = Closing { writer: whole(log), publisher: publisher.map(whole) };
     match (result, running.why()) {
         // Another worker has it: nothing of ours is wanted.
         (_, Some(Why::Lost)) => discard(inner, claim),
@@ -130,6 +135,23 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
         (Ok(made), _) => ready(inner, claim, made, &mut log),
         (Err(card), why) => failed(inner, claim, card_of(inner, *card, why), &mut log),
     }
+}
+
+/// The log of an attempt, and what publishes it to other hosts.
+fn begin_log(inner: &Inner, template: &Template) -> Result<(Mutex<LogWriter>, Option<Mutex<Publisher>>), Error> {
+    let (id, attempt, bytes_max) = (&template.id, template.attempt, inner.config.log_bytes_max);
+    let Some(shared) = &inner.shared else {
+        return Ok((Mutex::new(LogWriter::create(&inner.logs, id, attempt, bytes_max, None)?), None));
+    };
+    let first = shared.store.log_next(id)?;
+    let log = LogWriter::create(&inner.logs, id, attempt, bytes_max, Some(first))?;
+    let publisher = Publisher::open(shared, &inner.logs, id, attempt, first)?;
+    Ok((Mutex::new(log), Some(Mutex::new(publisher))))
+}
+
+/// What a lock held; a panic while it was held left it usable.
+fn whole<T>(lock: Mutex<T>) -> T {
+    lock.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What a build comes to before it is under its name.
@@ -156,7 +178,7 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
     let preview = inner.builder.preview(&order, &running.cancel).map_err(BuildError::card)?;
     if !claim.no_cache
         && let Ok(Some(found)) = inner.store.finished(&template.owner, &preview.fingerprint)
-        && inner.images.path(&found.digest).exists()
+        && inner.has_image(&found.digest)
     {
         return Ok(Product::Found(found));
     }
@@ -189,10 +211,18 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
     Ok(Product::Built(made, preview.fingerprint))
 }
 
-/// Beside a build: keeps the lease, passes on what the owner and the clock want, and shows output that waits for its newline.
-fn look_after(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>, stopped: Receiver<()>) {
+/// Beside a build: keeps the lease, passes on what the owner and the clock want, shows output that waits for its newline, and publishes.
+fn look_after(
+    inner: &Inner,
+    claim: &Claim,
+    running: &Running,
+    (log, publisher): (&Mutex<LogWriter>, Option<&Mutex<Publisher>>),
+    stopped: Receiver<()>,
+) {
     let template = &claim.template;
     let (begun, mut beaten) = (Instant::now(), Instant::now());
+    // Another host hears of a cancellation by its heartbeat alone.
+    let beat = if publisher.is_some() { BEAT.min(inner.config.lease / 3) } else { inner.config.lease / 3 };
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         if begun.elapsed() > inner.config.build_timeout {
             running.stop(Why::TimedOut);
@@ -203,7 +233,12 @@ fn look_after(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWr
             Ok(false) => {}
             Err(_) => running.stop(Why::NoLog),
         }
-        if beaten.elapsed() < inner.config.lease / 3 {
+        match publisher.map(|publisher| publisher.lock().expect("no panic while it is held").publish()) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => running.stop(Why::Lost),
+            Some(Err(error)) => tracing::warn!(error = %explain(&error), "the log can't be published yet"),
+        }
+        if beaten.elapsed() < beat {
             continue;
         }
         beaten = Instant::now();
@@ -230,8 +265,10 @@ fn card_of(inner: &Inner, card: Failure, why: Option<Why>) -> Failure {
     }
 }
 
-fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut LogWriter) -> Result<(), Error> {
+fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut Closing) -> Result<(), Error> {
     let (id, attempt) = (&claim.template.id, claim.template.attempt);
+    // Before the lock: it may take long.
+    let object = put_object(inner, claim, &product)?;
     // Images appear and are collected under one lock: an image that comes back is not collected meanwhile.
     let images = inner.images_lock.lock().expect("no panic while it is held");
     let finished = match product {
@@ -244,33 +281,53 @@ fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut LogWriter) ->
                 image_id: made.id,
                 config: made.config.to_string(),
                 fingerprint,
+                reused: false,
             }
         }
-        Product::Found(found) if inner.images.path(&found.digest).exists() => {
+        Product::Found(found) if inner.has_image(&found.digest) => {
             inner.stats.lock().expect("no panic while it is held").reused += 1;
             log.say(" ---> Using the finished image of the same Dockerfile and base", Level::Info, inner.clock.now())?;
             found
         }
-        // It was collected in the last moment: the build begins again, and makes it.
-        Product::Found(_) => {
-            inner.store.release(id, attempt)?;
-            inner.hub.wake_workers();
-            return Ok(());
-        }
+        Product::Found(_) => return again(inner, claim),
     };
     let short = finished.image_id.get(..12).unwrap_or(&finished.image_id);
     log.say(&format!("Successfully built {short}"), Level::Info, inner.clock.now())?;
-    log.sync()?;
+    log.end()?;
     inner.hub.lines(id);
     let digest = finished.digest.clone();
-    if !finish(inner, claim, &Outcome::Ready(finished))? && !inner.store.images()?.contains(&digest) {
+    let held = match finish(inner, claim, &Outcome::Ready(finished)) {
+        Err(Error::Store(StoreError::ImageGone)) => return again(inner, claim),
+        held => held?,
+    };
+    if !held && !inner.store.images()?.contains(&digest) {
         inner.images.remove(&digest)?;
     }
     drop(images);
+    if !held && let (Some(shared), Some(object)) = (&inner.shared, object) {
+        shared.objects.remove_image(&object)?;
+    }
     Ok(())
 }
 
-fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut LogWriter) -> Result<(), Error> {
+/// Puts an image that was made where all hosts find it.
+fn put_object(inner: &Inner, claim: &Claim, product: &Product) -> Result<Option<ImageObject>, Error> {
+    let (Some(shared), Product::Built(made, _)) = (&inner.shared, product) else { return Ok(None) };
+    let (id, attempt) = (claim.template.id.clone(), claim.template.attempt);
+    let image = inner.images.temporary(&id, attempt);
+    let object = ImageObject { digest: made.digest.clone(), id, attempt };
+    shared.objects.put_image(&object, &image)?;
+    Ok(Some(object))
+}
+
+/// The image that was to be used was collected in the last moment: the build begins again, and makes it.
+fn again(inner: &Inner, claim: &Claim) -> Result<(), Error> {
+    inner.store.release(&claim.template.id, claim.template.attempt)?;
+    inner.hub.wake_workers();
+    Ok(())
+}
+
+fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut Closing) -> Result<(), Error> {
     let place = match (card.step, card.steps, card.line) {
         (Some(step), Some(steps), Some(line)) => format!("step {step}/{steps} (line {line}): "),
         (_, _, Some(line)) => format!("line {line}: "),
@@ -281,7 +338,7 @@ fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut LogWriter) -> R
     if let Some(hint) = &card.hint {
         log.say(&format!("HINT: {hint}"), Level::Error, now)?;
     }
-    log.sync()?;
+    log.end()?;
     inner.hub.lines(&claim.template.id);
     discard(inner, claim)?;
     finish(inner, claim, &Outcome::Failed(card)).map(drop)
@@ -294,7 +351,7 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
     let held = loop {
         match inner.store.finish(id, attempt, outcome) {
             Ok(held) => break held,
-            Err(error) if tries == FINISH_TRIES => return Err(error.into()),
+            Err(error) if tries == FINISH_TRIES || matches!(error, StoreError::ImageGone) => return Err(error.into()),
             Err(error) => tracing::warn!(%id, error = %explain(&error), "the state can't be written yet"),
         }
         std::thread::sleep(TICK * tries);
@@ -305,6 +362,13 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
         match outcome {
             Outcome::Ready(_) => stats.ready += 1,
             Outcome::Failed(card) => *stats.failed.entry(card.code).or_default() += 1,
+        }
+        drop(stats);
+        if let Some(shared) = &inner.shared
+            && let Err(error) = shared.store.forget_log(id)
+        {
+            // The collector does it.
+            tracing::warn!(%id, error = %explain(&error), "lines that are kept elsewhere can't be removed yet");
         }
     }
     inner.hub.state(id);

@@ -19,6 +19,7 @@ use crate::key::KeyRecord;
 use crate::template::{Name, Owner, Selector, Template, TemplateId};
 
 pub use postgres::Postgres;
+pub(crate) use postgres::{Batch, Change};
 pub use sqlite::Sqlite;
 
 /// The database failed, or holds what it can't.
@@ -45,6 +46,9 @@ pub enum StoreError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The finished image that a build wanted to use was collected meanwhile; nothing was changed.
+    #[error("the finished image is gone")]
+    ImageGone,
     /// A row that this program did not write.
     #[error("the database holds {0}")]
     Corrupt(String),
@@ -169,6 +173,8 @@ pub struct Finished {
     pub config: String,
     /// What it was made of; builds with the same one may share it.
     pub fingerprint: String,
+    /// Whether it was there before; then it has to be there still when a build ends with it.
+    pub reused: bool,
 }
 
 /// What came of a cancellation.
@@ -265,7 +271,7 @@ pub trait Store: Send + Sync + Debug {
     /// Ends a build; `false` when it is not this attempt's any more. Said again by the same attempt it is true again.
     ///
     /// # Errors
-    /// The database.
+    /// The database, or that the image which was to be used again is gone.
     fn finish(&self, id: &TemplateId, attempt: u32, outcome: &Outcome) -> Result<bool, StoreError>;
 
     /// Gives a job back, to be taken again; `false` when it is not this attempt's any more. Said again it is true again.

@@ -429,6 +429,7 @@ impl Store for Sqlite {
                     image_id: row.get(3)?,
                     config: row.get(4)?,
                     fingerprint: row.get(5)?,
+                    reused: true,
                 })
             });
             Ok(found.optional()?)
@@ -513,6 +514,10 @@ fn fail(transaction: &Transaction<'_>, id: &TemplateId, card: &Failure) -> Resul
 }
 
 fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished) -> Result<(), StoreError> {
+    let known = "SELECT count(*) FROM images WHERE digest = ?1";
+    if image.reused && sum(transaction, known, &[&image.digest])? == 0 {
+        return Err(StoreError::ImageGone);
+    }
     let add = "INSERT INTO images (digest, size_bytes, allocated_bytes, released_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (digest) DO NOTHING";
     let now = now().0;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use drydock::{Base, Cancel, Checked, Event, Failure, FailureCode, ImageSize, Preview, Request};
 use sha2::{Digest, Sha256};
-use templates::{BuildError, Builder, Config, Made, Order, Owner, Selector, Status, Submission, Template, Templates};
+use templates::{
+    BuildError, Builder, Config, Error, Made, Order, Owner, Selector, Status, Submission, Template, Templates,
+};
 
 pub(crate) const FROM: &str = "FROM nodeops/sandbox:debian\n";
 
@@ -101,9 +103,18 @@ pub(crate) fn config(dir: &Path) -> Config {
 /// A service with everything started.
 pub(crate) fn service(dir: &Path) -> (Templates, Scripted) {
     let builder = Scripted::default();
-    let templates = Templates::open(config(dir), builder.clone()).unwrap();
-    templates.start();
-    (templates, builder)
+    // A process that another test has just forked may hold the lock of a former service for a moment.
+    for _ in 0..200 {
+        match Templates::open(config(dir), builder.clone()) {
+            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(50)),
+            opened => {
+                let templates = opened.unwrap();
+                templates.start();
+                return (templates, builder);
+            }
+        }
+    }
+    panic!("the data stays in use");
 }
 
 pub(crate) fn alice() -> Owner {

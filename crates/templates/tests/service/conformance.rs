@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drydock::{Failure, FailureCode};
-use templates::store::{Beat, Cancelled, Finished, InsertLimits, Inserted, NewTemplate, Outcome, Sqlite, Store};
+use templates::store::{
+    Beat, Cancelled, Finished, InsertLimits, Inserted, NewTemplate, Outcome, Sqlite, Store, StoreError,
+};
 use templates::{ApiKey, KeyRecord, Owner, Selector, Status, TemplateId, Time};
 
 pub(crate) const LIMITS: InsertLimits = InsertLimits {
@@ -40,6 +42,7 @@ pub(crate) fn image(digest: &str) -> Outcome {
         image_id: "id".to_owned(),
         config: "{}".to_owned(),
         fingerprint: format!("f{digest}"),
+        reused: false,
     })
 }
 
@@ -199,6 +202,14 @@ fn images_are_counted(store: &dyn Store) {
     assert!(store.forget_image("same").unwrap());
     assert_eq!(store.images().unwrap(), [""; 0]);
     assert_eq!(store.counts().unwrap().images, 0);
+    // A build that found it before it went.
+    store.insert(&new(3, "alice", "a"), &LIMITS).unwrap();
+    store.claim("here", LONG).unwrap().unwrap();
+    let Outcome::Ready(found) = image("same") else { unreachable!("it is ready") };
+    let reused = Outcome::Ready(Finished { reused: true, ..found });
+    assert!(matches!(store.finish(&id(3), 1, &reused), Err(StoreError::ImageGone)));
+    assert_eq!(store.by_id(&id(3)).unwrap().unwrap().status, Status::Building);
+    assert!(store.finish(&id(3), 1, &image("same")).unwrap());
 }
 
 fn cancels(store: &dyn Store) {

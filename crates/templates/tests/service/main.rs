@@ -6,3 +6,4 @@ mod conformance;
 mod lives;
 mod postgres;
 mod recovery;
+mod shared;

@@ -1,6 +1,7 @@
 //! The store in PostgreSQL, for any number of hosts. Its clock is the one that counts (`drydock_now()`); rows are locked in the order
 //! template, image, name.
 
+mod log;
 mod pool;
 
 use std::time::Duration;
@@ -16,10 +17,13 @@ use crate::clock::Time;
 use crate::key::KeyRecord;
 use crate::lifecycle::{Event, Status};
 use crate::template::{Owner, Selector, Template, TemplateId};
+use log::{call, tell};
 use pool::{Before, Connection, Pool};
 
+pub(crate) use log::{Batch, Change};
+
 /// The steps from an empty database to the format of today; the number of those done is in `drydock_format`.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("logs.sql")];
 
 /// The advisory lock of those who migrate: two numbers, so that it is none of an owner's, which are one.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(1685221484, 1)";
@@ -225,6 +229,7 @@ impl Store for Postgres {
                 let insert = "INSERT INTO idempotency VALUES ($1, $2, $3, $4, drydock_now())";
                 connection.execute(insert, &[&owner, key, hash, &new.id.as_str()])?;
             }
+            call(connection)?;
             Ok(Inserted::Created(by_id(connection, &new.id)?.expect("inserted above")))
         })
     }
@@ -287,8 +292,10 @@ impl Store for Postgres {
             let query =
                 format!("SELECT {COLUMNS}, dockerfile, no_cache, interruptions FROM templates WHERE holder = $1");
             let row = connection.first(&query, &[&holder])?.expect("it was taken");
+            let template = template(&row)?;
+            tell(connection, &template.id)?;
             Ok(Some(Claim {
-                template: template(&row)?,
+                template,
                 dockerfile: dockerfile(&row)?,
                 no_cache: row.get("no_cache"),
                 interruptions: small(row.get("interruptions")),
@@ -320,6 +327,7 @@ impl Store for Postgres {
                 }
                 _ => return Ok(false),
             }
+            tell(connection, id)?;
             Ok(true)
         })
     }
@@ -328,6 +336,8 @@ impl Store for Postgres {
         let release = "UPDATE templates SET status = 'pending', holder = NULL, lease_until = NULL WHERE id = $1";
         self.pool.write(|connection, _| match held(connection, id, attempt)? {
             Some(found) if found.status.after(Event::Release).is_some() => {
+                tell(connection, id)?;
+                call(connection)?;
                 Ok(connection.execute(release, &[&id.as_str()])? == 1)
             }
             found => Ok(found.is_some_and(|found| found.status == Status::Pending)),
@@ -338,12 +348,16 @@ impl Store for Postgres {
         // They stay `building`, with a lease that is over: the next claim counts the interruption.
         let end = "UPDATE templates SET lease_until = least(lease_until, drydock_now() - 1)
                    WHERE status = 'building' AND split_part(holder, '/', 1) = $1 RETURNING id";
-        self.pool.write(|connection, _| ids(connection, end, &[&holder]))
+        self.pool.write(|connection, _| {
+            call(connection)?;
+            ids(connection, end, &[&holder])
+        })
     }
 
     fn cancel(&self, id: &TemplateId, card: &Failure) -> Result<Cancelled, StoreError> {
         self.pool.write(|connection, before| {
             let Some(found) = locked(connection, id)? else { return Ok(Cancelled::Missing) };
+            tell(connection, id)?;
             if found.status.after(Event::Withdraw).is_some() {
                 fail(connection, id, card)?;
                 return Ok(Cancelled::Withdrawn(by_id(connection, id)?.expect("locked above")));
@@ -365,6 +379,7 @@ impl Store for Postgres {
             let Some(deleted) = connection.first(delete, &[&id.as_str()])? else {
                 return Ok(before == Before::Perhaps);
             };
+            tell(connection, id)?;
             if let Some(digest) = deleted.get::<_, Option<&str>>(0) {
                 // If this was the last template of its image, the image's grace begins now.
                 connection.execute("UPDATE images SET released_at = drydock_now() WHERE digest = $1", &[&digest])?;
@@ -386,6 +401,7 @@ impl Store for Postgres {
                 image_id: row.get(3),
                 config: row.get(4),
                 fingerprint: row.get(5),
+                reused: true,
             }))
         })
     }
@@ -492,9 +508,17 @@ fn fail(connection: &mut Connection, id: &TemplateId, card: &Failure) -> Result<
 
 fn succeed(connection: &mut Connection, template: &Template, image: &Finished) -> Result<(), StoreError> {
     // The row is written even where it is there, so that nobody forgets it before this transaction ends.
-    let add = "INSERT INTO images (digest, size_bytes, allocated_bytes, released_at) VALUES ($1, $2, $3, drydock_now())
-               ON CONFLICT (digest) DO UPDATE SET released_at = excluded.released_at";
-    connection.execute(add, &[&image.digest, &signed(image.size_bytes), &signed(image.allocated_bytes)])?;
+    if image.reused {
+        let keep = "UPDATE images SET released_at = drydock_now() WHERE digest = $1";
+        if connection.execute(keep, &[&image.digest])? == 0 {
+            return Err(StoreError::ImageGone);
+        }
+    } else {
+        let add =
+            "INSERT INTO images (digest, size_bytes, allocated_bytes, released_at) VALUES ($1, $2, $3, drydock_now())
+                   ON CONFLICT (digest) DO UPDATE SET released_at = excluded.released_at";
+        connection.execute(add, &[&image.digest, &signed(image.size_bytes), &signed(image.allocated_bytes)])?;
+    }
     let number = "INSERT INTO names (owner, name, last_version) VALUES ($1, $2, 1)
                   ON CONFLICT (owner, name) DO UPDATE SET last_version = names.last_version + 1 RETURNING last_version";
     let named = connection.first(number, &[&template.owner.as_str(), &template.name.as_str()])?;

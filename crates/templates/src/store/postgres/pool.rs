@@ -141,7 +141,8 @@ impl Pool {
         }
     }
 
-    fn connect(&self) -> Result<Connection, StoreError> {
+    /// A connection that is nobody else's.
+    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
         let mut client = match &self.tls {
             Some(tls) => self.config.connect(tls.clone())?,
             None => self.config.connect(NoTls)?,
@@ -231,6 +232,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
     pub(super) fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql)?;
         Ok(self.client.query(&statement, values)?)

@@ -1,0 +1,167 @@
+//! What makes many hosts one service: the database that all of them use, and the objects that all of them see.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use drydock::explain;
+
+use crate::artifact::{Images, remove_file};
+use crate::error::Error;
+use crate::lifecycle::Status;
+use crate::log::{self, LogReader};
+use crate::objects::{ImageObject, Objects};
+use crate::service::Inner;
+use crate::store::{Change, Postgres, Store};
+use crate::template::TemplateId;
+
+/// The longest time until a change on another host is seen, should its word be lost.
+const POLL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<Postgres>,
+    pub(crate) objects: Objects,
+}
+
+impl Shared {
+    /// Makes objects of the lines of a template that ends.
+    pub(crate) fn archive(&self, id: &TemplateId) -> Result<(), Error> {
+        for attempt in self.store.logged_attempts(id)? {
+            self.objects.put_log(id, attempt, |out| {
+                let mut since = 0;
+                while let Some(batch) = self.store.log_after(id, Some(attempt), since)? {
+                    out.write_all(&batch.lines).map_err(Error::file(self.objects.logs()))?;
+                    since = batch.seqs.end;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gets an image that this host lacks.
+    pub(crate) fn fetch_image(&self, digest: &str, images: &Images) -> Result<(), Error> {
+        let temporary = images.fetching(digest);
+        let fetched = self.objects.fetch_image(digest, &temporary).and_then(|there| match there {
+            true => images.keep(&temporary, digest).map(drop),
+            false => Err(Error::ImageGone { digest: digest.to_owned() }),
+        });
+        if fetched.is_err() {
+            remove_file(&temporary)?;
+        }
+        fetched
+    }
+
+    /// Removes what no template has any more, whichever host left it.
+    pub(crate) fn collect(&self) -> Result<(), Error> {
+        self.collect_images()?;
+        // A host that was killed between the end of a template and this.
+        for id in self.store.ended_logs()? {
+            self.archive(&id)?;
+            self.store.forget_log(&id)?;
+        }
+        let logged = self.objects.logged()?;
+        let there: BTreeSet<TemplateId> = self.store.there(&logged)?.into_iter().collect();
+        for gone in logged.iter().filter(|id| !there.contains(id)) {
+            crate::recover::remove_logs(&log::directory(&self.objects.logs(), gone))?;
+        }
+        Ok(())
+    }
+
+    fn collect_images(&self) -> Result<(), Error> {
+        let known = |objects: Vec<ImageObject>| -> Result<Vec<ImageObject>, Error> {
+            let known: BTreeSet<String> = self.store.images()?.into_iter().collect();
+            Ok(objects.into_iter().filter(|object| !known.contains(&object.digest)).collect())
+        };
+        let mut orphans = Vec::new();
+        for object in known(self.objects.images()?)? {
+            let template = self.store.by_id(&object.id)?;
+            // This attempt may still end, and then name it.
+            let may_end = |found: &crate::Template| found.status == Status::Building && found.attempt == object.attempt;
+            if !template.as_ref().is_some_and(may_end) {
+                orphans.push(object);
+            }
+        }
+        // Asked again: one that could still end a moment ago may have ended since, with its image.
+        for orphan in known(orphans)? {
+            self.objects.remove_image(&orphan)?;
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what other hosts change, until the service stops.
+pub(crate) fn listen(inner: &Inner, shared: &Shared) {
+    while !inner.is_stopping() {
+        inner.hub.everything();
+        match heard(inner, shared) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(error = %explain(&error), "changes on other hosts are not heard of, but looked for");
+                std::thread::sleep(POLL);
+            }
+        }
+    }
+}
+
+fn heard(inner: &Inner, shared: &Shared) -> Result<(), Error> {
+    let mut changes = shared.store.changes()?;
+    let mut looked = Instant::now();
+    while !inner.is_stopping() {
+        match changes.next(POLL / 4)? {
+            Some(Change::Template(id)) => {
+                inner.hub.lines(&id);
+                inner.hub.state(&id);
+            }
+            Some(Change::Work) => inner.hub.wake_workers(),
+            None => {}
+        }
+        if looked.elapsed() >= POLL {
+            looked = Instant::now();
+            inner.hub.everything();
+        }
+    }
+    Ok(())
+}
+
+/// Reads a log from a place on: from the database while the template is under way, from its objects when it has ended.
+#[derive(Debug)]
+pub(crate) struct SharedReader {
+    shared: Arc<Shared>,
+    id: TemplateId,
+    only: Option<u32>,
+    next_seq: u64,
+    ended: Option<LogReader>,
+}
+
+impl SharedReader {
+    pub(crate) fn new(shared: Arc<Shared>, id: &TemplateId, only: Option<u32>, since: u64) -> Self {
+        Self { shared, id: id.clone(), only, next_seq: since, ended: None }
+    }
+
+    /// The number that a follower comes back with.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The next whole lines; nothing when there are no more now. `last` is the attempt under way, or the last one if it `has_ended`.
+    pub(crate) fn read(&mut self, last: u32, has_ended: bool) -> Result<Vec<u8>, Error> {
+        if self.ended.is_none() {
+            if let Some(batch) = self.shared.store.log_after(&self.id, self.only, self.next_seq)? {
+                let lines = log::lines_from(batch.lines, self.next_seq);
+                self.next_seq = batch.seqs.end;
+                return Ok(lines);
+            }
+            if !has_ended || (self.only.is_none() && self.next_seq >= self.shared.store.log_next(&self.id)?) {
+                return Ok(Vec::new());
+            }
+        }
+        let logs = self.shared.objects.logs();
+        let ended = self.ended.get_or_insert_with(|| LogReader::new(&logs, &self.id, self.only, self.next_seq));
+        let lines = ended.read(last).map_err(Error::file(logs))?;
+        self.next_seq = ended.next_seq();
+        Ok(lines)
+    }
+}
