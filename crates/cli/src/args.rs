@@ -68,9 +68,23 @@ pub(crate) struct Serve {
     /// A base image that FROM may name and where it is: `nodeops/sandbox:debian=oci:DIR:TAG` (again for more).
     #[arg(long = "base", value_name = "NAME=REF")]
     pub(crate) bases: Vec<String>,
+    /// What this host does, of many with one database and one directory of objects.
+    #[arg(long, value_name = "ROLE", env = "DRYDOCK_ROLE", default_value = "all")]
+    pub(crate) role: Role,
     /// Print the configuration as it would be used, every key explained, and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+/// What a host of the service does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Answers the API and builds nothing.
+    Api,
+    /// Builds and answers nothing.
+    Builder,
+    /// Both.
+    All,
 }
 
 #[derive(Debug, Subcommand)]

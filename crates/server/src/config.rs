@@ -24,6 +24,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The address of the database.
     pub database: Option<Secret>,
+    /// The directory that all hosts of the service mount.
+    pub objects: Option<PathBuf>,
     /// The directory of layers and step results.
     pub cache: Option<PathBuf>,
     /// The OCI runtime.
@@ -84,6 +86,7 @@ impl Default for Config {
             metrics_listen: None,
             data,
             database: None,
+            objects: None,
             cache: None,
             runtime: None,
             builders: service.builders,
@@ -113,7 +116,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 27] = [
+const KEYS: [(&str, &str, &str); 28] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -121,6 +124,11 @@ const KEYS: [(&str, &str, &str); 27] = [
         "database",
         "A database of PostgreSQL; a file of SQLite in the data directory if it is not set. sslmode=require checks its certificate.",
         "\"postgres://drydock:PASSWORD@db.example/drydock?sslmode=require\"",
+    ),
+    (
+        "objects",
+        "A directory that all hosts with the same database mount, for images and logs; only one host can use a database if it is not set.",
+        "\"/srv/drydock/objects\"",
     ),
     (
         "cache",
@@ -200,6 +208,15 @@ impl Config {
     }
 
     fn check(self) -> Result<Self, ConfigError> {
+        match &self.objects {
+            Some(place) if place.to_string_lossy().contains("://") => {
+                return Err(ConfigError::Values("objects has to be a directory that all hosts mount"));
+            }
+            Some(_) if self.database.is_none() => {
+                return Err(ConfigError::Values("objects is for hosts that share a database: set database too"));
+            }
+            _ => {}
+        }
         let sizes = [self.disk_size_bytes_min, self.disk_size_bytes, self.disk_size_bytes_max];
         if !sizes.is_sorted() {
             return Err(ConfigError::Values(
@@ -254,6 +271,7 @@ impl Config {
         templates::Config {
             data: self.data.clone(),
             database: self.database.as_ref().map(|address| address.reveal().to_owned()),
+            objects: self.objects.clone(),
             builders: self.builders,
             active_per_owner: self.active_per_owner,
             disk_size_bytes: self.disk_size_bytes,
@@ -313,6 +331,7 @@ mod tests {
         let full = Config {
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
             database: Some("postgres://a".to_owned().into()),
+            objects: Some("o".into()),
             cache: Some("c".into()),
             runtime: Some("r".into()),
             step_memory_bytes: Some(1),
@@ -345,6 +364,8 @@ mod tests {
         assert!(read("builders = 'x'", &[]).unwrap_err().contains("line 1"));
         assert!(read("", &[("DRYDOCK_BUILDERS", "x")]).unwrap_err().contains("DRYDOCK_BUILDERS"));
         assert!(read("disk_size_bytes = 1", &[]).unwrap_err().contains("disk_size_bytes_min"));
+        assert!(read("objects = 'o'", &[]).unwrap_err().contains("set database"));
+        assert!(read("objects = 's3://o'\ndatabase = 'postgres://a'", &[]).unwrap_err().contains("a directory"));
         assert!(read("lease_seconds = 0", &[]).unwrap_err().contains("1 or more"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod end_to_end;
+mod hosts;
 mod kills;
 mod server;
 mod transcripts;

@@ -28,6 +28,9 @@ impl Server {
             let line = lines.next().expect("the server says where it listens").unwrap();
             key = key.or(line.strip_prefix("the first key, shown this once: ").map(str::to_owned));
             url = line.strip_prefix("listening on ").map(str::to_owned);
+            if line.starts_with("building") {
+                url = Some(String::new());
+            }
         }
         Self { process, url: url.unwrap(), key }
     }

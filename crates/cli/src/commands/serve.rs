@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use drydock::Base;
 use server::config::Config;
 use templates::{Owner, Templates};
 
-use crate::args::{Configuration, Serve};
-use crate::commands::build;
+use crate::args::{Configuration, Role, Serve};
+use crate::commands::build::base;
 use crate::output::line;
 use crate::signals::Signals;
 
@@ -19,6 +19,9 @@ const FIRST_OWNER: &str = "default";
 
 /// Threads that ask the store and read logs: what they do takes microseconds, and each keeps memory of its own.
 const BLOCKING_THREADS: usize = 32;
+
+/// How often is looked for a signal.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The configuration that is used without a name, if it is there.
 const FILE: &str = "drydock.toml";
@@ -30,15 +33,18 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
         let (name, place) = text.split_once('=').unwrap_or((text, ""));
         config.bases.insert(name.to_owned(), place.to_owned());
     }
+    if args.role == Role::Api {
+        config.builders = 0;
+    }
+    if args.role != Role::All && config.objects.is_none() {
+        bail!("--role is for hosts that share a database and objects: set both in the configuration");
+    }
     if args.print_config {
         line(format_args!("{}", config.print().trim_end()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let bases: Vec<Base> = config
-        .bases
-        .iter()
-        .map(|(name, place)| build::base(&format!("{name}={place}")))
-        .collect::<anyhow::Result<_>>()?;
+    let bases: Vec<Base> =
+        config.bases.iter().map(|(name, place)| base(&format!("{name}={place}"))).collect::<anyhow::Result<_>>()?;
     if bases.is_empty() {
         eprintln!(
             "warning: no base image is configured, so every Dockerfile is refused; give one with --base NAME=REF"
@@ -49,6 +55,10 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     Signals::end_on_second()?;
     let templates = Templates::open(config.service(), config.builder(bases))
         .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
+    let drain = Duration::from_secs(config.drain_seconds);
+    if args.role == Role::Builder {
+        return build(&templates, &signals, drain);
+    }
     // Before the runtime: the client of PostgreSQL must not wait inside one.
     first_key(&templates)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -61,14 +71,30 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
         let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);
         let stop = async {
             while !signals.cancel().is_cancelled() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(LOOK).await;
             }
-            eprintln!("stopping; builds have {} seconds (once more to stop at once)", config.drain_seconds);
+            stopping(drain);
         };
-        server::serve(app, listeners, Duration::from_secs(config.drain_seconds), stop).await;
+        server::serve(app, listeners, drain, stop).await;
         anyhow::Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds until a signal comes.
+fn build(templates: &Templates, signals: &Signals, drain: Duration) -> anyhow::Result<ExitCode> {
+    templates.start();
+    line(format_args!("building; other hosts answer the API"))?;
+    while !signals.cancel().is_cancelled() {
+        std::thread::sleep(LOOK);
+    }
+    stopping(drain);
+    templates.stop(drain);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stopping(drain: Duration) {
+    eprintln!("stopping; builds have {} seconds (once more to stop at once)", drain.as_secs());
 }
 
 /// The configuration that was named, that of this directory, or the defaults; with the data directory of the arguments.

@@ -1,0 +1,167 @@
+//! `drydock serve` on many hosts: processes with data folders of their own, one database, one directory of objects.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use drydock_tests::{Postgres, base_image, privileged, sha256};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::server::Server;
+
+/// A step that takes some time and gives another image each time.
+fn dockerfile(number: u32) -> String {
+    let run = "for n in 1 2 3 4 5 6; do echo line $n; sleep 0.5; done; head -c 16 /dev/urandom >/id";
+    format!("FROM nodeops/sandbox:debian\nENV NUMBER={number}\nRUN {run}\n")
+}
+
+struct Hosts<'a> {
+    dir: &'a Path,
+    database: String,
+}
+
+impl Drop for Hosts<'_> {
+    fn drop(&mut self) {
+        // A test that fails after a kill leaves no mount.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| Path::new(place).starts_with(self.dir)) {
+            drop(std::process::Command::new("umount").args(["--lazy", place]).output());
+        }
+    }
+}
+
+impl Hosts<'_> {
+    fn start(&self, name: &str, role: &str) -> Server {
+        let objects = self.dir.join("objects").display().to_string();
+        let settings = [
+            ("DRYDOCK_DATABASE", self.database.as_str()),
+            ("DRYDOCK_OBJECTS", &objects),
+            ("DRYDOCK_ROLE", role),
+            ("DRYDOCK_LEASE_SECONDS", "2"),
+            ("DRYDOCK_IMAGE_GRACE_SECONDS", "0"),
+            ("DRYDOCK_DISK_SIZE_BYTES", "536870912"),
+        ];
+        Server::start(&self.dir.join(name), base_image(), &settings)
+    }
+}
+
+fn submit(api: &Server, key: &str, dockerfile: &str) -> String {
+    let body = json!({ "name": "env", "dockerfile": dockerfile });
+    let (status, answer) = api.request(key, "POST", "/v1/templates", Some(&body)).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    answer["data"]["id"].as_str().unwrap().to_owned()
+}
+
+fn get(api: &Server, key: &str, id: &str) -> Value {
+    api.request(key, "GET", &format!("/v1/templates/{id}"), None).unwrap().1["data"].clone()
+}
+
+fn log(api: &Server, key: &str, id: &str) -> String {
+    let (status, log) = api.request(key, "GET", &format!("/v1/templates/{id}/logs"), None).unwrap();
+    assert_eq!(status, 200, "{log}");
+    log.as_str().unwrap().to_owned()
+}
+
+fn numbers(log: &str) -> Vec<u64> {
+    log.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64()).collect()
+}
+
+fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Submitted at one, built by a second, followed and resolved at two; a builder that is killed is replaced; one that sleeps
+/// beyond its lease comes back too late.
+#[test]
+fn processes_are_one_service() {
+    if !privileged(&["curl", "mmdebstrap", "runc"]) {
+        return;
+    }
+    let Some(server) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = Hosts { dir: dir.path(), database: server.database("drydock") };
+    let here = hosts.start("here", "api");
+    let key = here.key.clone().expect("the first one makes the first key");
+    let there = hosts.start("there", "api");
+    assert_eq!(there.key, None);
+
+    let first = hosts.start("first", "builder");
+    let id = submit(&here, &key, &dockerfile(1));
+    let logs = std::thread::scope(|scope| {
+        let readers = [&here, &there].map(|api| scope.spawn(|| log(api, &key, &id)));
+        readers.map(|reader| reader.join().unwrap())
+    });
+    assert_eq!(logs[0], logs[1]);
+    let lines = numbers(&logs[0]);
+    assert!(lines.len() > 6 && lines == (0..u64::try_from(lines.len()).unwrap()).collect::<Vec<_>>(), "{}", logs[0]);
+    assert_eq!(log(&there, &key, &id), logs[0], "the same when it is an object");
+    let ready = get(&there, &key, &id);
+    assert_eq!(ready["status"], "ready", "{}", logs[0]);
+    let digest = ready["rootfs_sha256"].as_str().unwrap();
+    for (api, name) in [(&here, "here"), (&there, "there")] {
+        let (status, resolved) = api.request(&key, "GET", "/v1/templates/env/resolve", None).unwrap();
+        assert_eq!((status, &resolved["data"]["rootfs_sha256"]), (200, &ready["rootfs_sha256"]));
+        assert_eq!(sha256(&dir.path().join(name).join("images").join(format!("{digest}.ext4"))), digest);
+    }
+
+    // kill -9 in the middle.
+    let id = submit(&there, &key, &dockerfile(2));
+    until("it begins", || get(&here, &key, &id)["status"] == "building");
+    first.kill();
+    let second = hosts.start("second", "builder");
+    until("another host builds it", || get(&here, &key, &id)["status"] == "ready");
+    let killed = log(&here, &key, &id);
+    assert_eq!(numbers(&killed), (0..u64::try_from(numbers(&killed).len()).unwrap()).collect::<Vec<_>>());
+    assert!(killed.contains("\"attempt\":2"), "{killed}");
+
+    // One that is stopped for longer than its lease.
+    let id = submit(&here, &key, &dockerfile(3));
+    until("it begins", || get(&here, &key, &id)["status"] == "building");
+    kill_process(second.pid(), Signal::STOP).unwrap();
+    // In the folder of the one that was killed: what that left goes too.
+    let third = hosts.start("first", "builder");
+    until("another host builds it", || get(&here, &key, &id)["status"] == "ready");
+    let ready = get(&here, &key, &id);
+    let seen = log(&here, &key, &id);
+    kill_process(second.pid(), Signal::CONT).unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(get(&here, &key, &id), ready, "what it finishes counts no more");
+    assert_eq!(log(&there, &key, &id), seen);
+    let images = || std::fs::read_dir(dir.path().join("objects/images")).unwrap().count();
+    until("its image goes", || images() == 3);
+    for host in [third, second, there, here] {
+        host.stop();
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("objects/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn keys_are_kept_in_the_database() {
+    if !privileged(&[]) {
+        return;
+    }
+    let Some(server) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let database = server.database("drydock");
+    let key = |args: &[&str]| {
+        let mut key = std::process::Command::new(drydock_tests::drydock());
+        let output =
+            key.arg("key").args(args).env("DRYDOCK_DATABASE", &database).current_dir(dir.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let made = key(&["create", "--owner", "alice"]);
+    let id = made.split('_').nth(1).unwrap();
+    assert!(key(&["list"]).contains(id));
+    key(&["revoke", id]);
+    assert!(key(&["list"]).contains("revoked"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made here");
+    let mut print = std::process::Command::new(drydock_tests::drydock());
+    print.args(["serve", "--print-config"]).env("DRYDOCK_DATABASE", "postgres://a:hidden@b/c").current_dir(dir.path());
+    let printed = String::from_utf8(print.output().unwrap().stdout).unwrap();
+    assert!(printed.contains("# database is set, and not shown") && !printed.contains("hidden"), "{printed}");
+}
