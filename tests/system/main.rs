@@ -5,6 +5,7 @@ mod failures;
 mod hostile;
 mod image;
 mod listing;
+mod network;
 mod outputs;
 mod peers;
 mod quickstart;

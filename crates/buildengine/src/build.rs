@@ -15,9 +15,9 @@ use crate::error::{Error, PassedLimit};
 use crate::event::Event;
 use crate::limits::Limits;
 use crate::output::{Output, Tail};
-use crate::plan::{Action, Plan, Run, RunMount, Sharing, Step};
+use crate::plan::{Action, Network, Plan, Run, RunMount, Sharing, Step};
 use crate::sandbox::mountpoints::{self, MountPoint};
-use crate::sandbox::{Job, JobMount, Outcome, Sandbox, User, rootfs};
+use crate::sandbox::{Job, JobMount, NetworkPolicy, Outcome, Sandbox, User, rootfs};
 use crate::scratch::Scratch;
 use crate::stack::Stack;
 use crate::{snapshot, users};
@@ -28,6 +28,8 @@ use crate::{snapshot, users};
 pub struct Options {
     /// What each RUN step may use.
     pub limits: Limits,
+    /// The network of RUN steps.
+    pub network: NetworkPolicy,
     /// Caps on layers.
     pub layer_limits: ocilayers::Limits,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: commands see it, and no file of a new layer is younger
@@ -167,7 +169,7 @@ impl Engine<'_> {
     fn inputs(&self, below: &[String], action: &Action) -> Inputs {
         let epoch = self.options.epoch;
         match action {
-            Action::Run(run) => Inputs::of_run(self.scope(run), below, run, epoch),
+            Action::Run(run) => Inputs::of_run(self.scope(run), below, run, self.options.network.mode, epoch),
             Action::MakeDirectory { path, user } => Inputs::of_directory(below, path, user, epoch),
         }
     }
@@ -267,7 +269,10 @@ impl Build<'_> {
             env: self.environment(run),
             cwd: working_directory(&tree, step.line, &run.cwd)?,
             user: users::resolve(&tree, &run.user).map_err(|why| Error::User { line: step.line, why })?,
-            network: run.network,
+            network: match run.network {
+                Network::None => NetworkPolicy::none(),
+                Network::Default => self.engine.options.network.clone(),
+            },
             mounts: mounts.list.clone(),
             limits: self.engine.options.limits.clone(),
         };

@@ -87,6 +87,14 @@ pub enum Error {
         /// What it said.
         said: String,
     },
+    /// Commands can't have the network that they should.
+    #[error("no network for RUN steps: {why}; {fix}")]
+    Network {
+        /// What went wrong.
+        why: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
     /// A program can't be started or watched.
     #[error("can't run {}", path.display())]
     Start {

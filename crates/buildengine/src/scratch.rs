@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::sandbox::{Sandbox, cgroup, overlay};
+use crate::sandbox::{Sandbox, cgroup, network, overlay};
 
 /// Prefix of the directories that this module makes and removes; it touches no others.
 const PREFIX: &str = "build-";
@@ -139,6 +139,7 @@ fn directories(root: &Path) -> io::Result<Vec<PathBuf>> {
 /// there: what is mounted may be somebody else's.
 fn remove(dir: &Path) -> Result<(), Error> {
     let context = |source| Error::Scratch { path: dir.to_owned(), source };
+    network::tear_down(dir)?;
     overlay::unmount_below(dir)?;
     for entry in fs::read_dir(dir).map_err(context)? {
         let entry = entry.map_err(context)?;

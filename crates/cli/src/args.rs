@@ -351,6 +351,15 @@ pub(crate) struct Build {
     /// The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc without it.
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
+    /// The network of RUN steps: `egress`, the outside alone; `none`; `host`, with everything that listens there.
+    #[arg(long, value_name = "MODE", default_value = "egress", value_parser = parse_network)]
+    pub(crate) network: drydock::NetworkMode,
+    /// An internal address that RUN steps may reach all the same: `10.1.2.3:8080`, `10.1.0.0/16` (again for more).
+    #[arg(long = "allow-address", value_name = "CIDR[:PORT]", value_parser = parse_address)]
+    pub(crate) allow_addresses: Vec<drydock::AllowedAddress>,
+    /// A resolver for RUN steps; those of the host without it (again for more).
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
     /// Memory that a RUN step may use.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
@@ -485,4 +494,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 fn parse_reference(text: &str) -> Result<Reference, String> {
     Reference::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_network(text: &str) -> Result<drydock::NetworkMode, String> {
+    text.parse()
+}
+
+fn parse_address(text: &str) -> Result<drydock::AllowedAddress, String> {
+    text.parse()
 }

@@ -184,7 +184,7 @@ fn of_step(error: &buildengine::Error) -> Failure {
         }
         Engine::Unrepresentable { .. } => Failure::new(FailureCode::InstructionFailed, error.to_string()),
         Engine::Cancelled => Failure::new(FailureCode::Cancelled, error.to_string()),
-        Engine::NoRuntime { .. } | Engine::Runtime { .. } | Engine::Start { .. } => {
+        Engine::NoRuntime { .. } | Engine::Network { .. } | Engine::Runtime { .. } | Engine::Start { .. } => {
             Failure::new(FailureCode::RuntimeUnavailable, explain(error))
         }
         Engine::Layers(source) => of_layers(source, explain(error)),

@@ -31,6 +31,7 @@ use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
+pub use buildengine::sandbox::{AllowedAddress, NetworkMode, NetworkPolicy};
 pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use buildengine::Cancel;
-use buildengine::sandbox::FoundRuntime;
+use buildengine::sandbox::{FoundRuntime, NetworkPolicy};
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -57,6 +57,8 @@ pub struct Request<'a> {
     pub registry: RegistryOptions,
     /// Caps on each RUN step.
     pub step_limits: buildengine::Limits,
+    /// The network of RUN steps. Default: the outside alone.
+    pub network: NetworkPolicy,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970 that no new file is younger than. Default: none.
     pub epoch: Option<i64>,
     /// Run every step, even those whose result is known. Default: no.
@@ -87,6 +89,7 @@ impl<'a> Request<'a> {
             platform: Platform::default(),
             registry: RegistryOptions::default(),
             step_limits: buildengine::Limits::default(),
+            network: NetworkPolicy::default(),
             epoch: None,
             no_cache: false,
             cache_max_age: None,
@@ -131,6 +134,7 @@ impl<'a> Request<'a> {
     pub(crate) fn engine_options(&self) -> buildengine::Options {
         let mut options = buildengine::Options::default();
         options.limits = self.step_limits.clone();
+        options.network = self.network.clone();
         options.layer_limits = self.limits;
         options.epoch = self.epoch;
         options.no_cache = self.no_cache;

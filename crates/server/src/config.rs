@@ -30,6 +30,12 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// The OCI runtime.
     pub runtime: Option<PathBuf>,
+    /// The network of RUN steps.
+    pub network: drydock::NetworkMode,
+    /// Internal addresses that they may reach all the same.
+    pub allow_addresses: Vec<drydock::AllowedAddress>,
+    /// Their resolvers.
+    pub dns: Vec<std::net::IpAddr>,
     /// Builds at one time.
     pub builders: usize,
     /// Pending and building templates of one owner.
@@ -89,6 +95,9 @@ impl Default for Config {
             objects: None,
             cache: None,
             runtime: None,
+            network: drydock::NetworkMode::default(),
+            allow_addresses: Vec::new(),
+            dns: Vec::new(),
             builders: service.builders,
             active_per_owner: service.active_per_owner,
             requests_per_second: 100,
@@ -116,7 +125,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 28] = [
+const KEYS: [(&str, &str, &str); 31] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -140,6 +149,13 @@ const KEYS: [(&str, &str, &str); 28] = [
         "The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc if it is not set.",
         "\"/usr/sbin/runc\"",
     ),
+    (
+        "network",
+        "The network of RUN steps: egress (the outside alone), none, or host (with all that listens there).",
+        "",
+    ),
+    ("allow_addresses", "Internal addresses that steps with egress may reach all the same: [\"10.1.2.3:8080\"].", ""),
+    ("dns", "The resolvers of steps with egress; those of the host if there are none: [\"10.1.2.53\"].", ""),
     ("builders", "Builds at one time on this host; 0 serves the API alone.", ""),
     ("active_per_owner", "Pending and building templates that one owner may have; one more is answered with 429.", ""),
     ("requests_per_second", "Requests that one owner may send a second, in the long run.", ""),
@@ -294,6 +310,9 @@ impl Config {
         let cache = self.cache.clone().unwrap_or_else(|| self.data.join("cache"));
         let mut builder = templates::DrydockBuilder::new(bases, cache);
         builder.runtime.clone_from(&self.runtime);
+        builder.network.mode = self.network;
+        builder.network.allow.clone_from(&self.allow_addresses);
+        builder.network.dns.clone_from(&self.dns);
         builder.step_limits.time = Duration::from_secs(self.step_timeout_seconds);
         builder.step_limits.memory_bytes = self.step_memory_bytes;
         builder.step_limits.pids = self.step_pids;

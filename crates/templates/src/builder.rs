@@ -107,6 +107,8 @@ pub struct DrydockBuilder {
     pub runtime: Option<PathBuf>,
     /// What each RUN step may use.
     pub step_limits: drydock::StepLimits,
+    /// The network of RUN steps.
+    pub network: drydock::NetworkPolicy,
     /// How registries are spoken to.
     pub registry: drydock::RegistryOptions,
     /// Threads of one build; one for each core if none is given.
@@ -124,6 +126,7 @@ impl DrydockBuilder {
             state: state.into(),
             runtime: None,
             step_limits: drydock::StepLimits::default(),
+            network: drydock::NetworkPolicy::default(),
             registry: drydock::RegistryOptions::default(),
             threads: None,
             found: Arc::default(),
@@ -136,6 +139,7 @@ impl DrydockBuilder {
         request.state = &self.state;
         request.runtime = self.runtime.as_deref();
         request.step_limits = self.step_limits.clone();
+        request.network = self.network.clone();
         request.registry = self.registry.clone();
         request.threads = self.threads;
         request.no_cache = order.no_cache;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Run, RunMount};
+use crate::plan::{Network, Run, RunMount};
+use crate::sandbox::NetworkMode;
 
 /// Raised whenever the engine runs a step differently, so that old results are not found.
 const ENGINE_VERSION: u64 = 2;
@@ -36,7 +37,10 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     /// Those of a RUN step of `owner` on the layers `parents` (lowest first).
-    pub(crate) fn of_run(owner: &str, parents: &[String], run: &Run, epoch: Option<i64>) -> Self {
+    ///
+    /// `network` is the mode that commands get which ask for none; what may be reached beyond it by way of exception is, as
+    /// the outside is, not the command's to count on.
+    pub(crate) fn of_run(owner: &str, parents: &[String], run: &Run, network: NetworkMode, epoch: Option<i64>) -> Self {
         let mut inputs = Self::new("run", owner, parents);
         inputs.add("the command", &run.args);
         for variable in &run.env {
@@ -45,7 +49,11 @@ impl Inputs {
         }
         inputs.add("the working directory", std::slice::from_ref(&run.cwd));
         inputs.add("the user", std::slice::from_ref(&run.user));
-        inputs.add("the network", &[format!("{:?}", run.network)]);
+        let network = match run.network {
+            Network::Default => network,
+            Network::None => NetworkMode::None,
+        };
+        inputs.add("the network", &[network.name().to_owned()]);
         let mounts: Vec<String> = run.mounts.iter().flat_map(mount).collect();
         inputs.add("the mounts", &mounts);
         let files = run.files.iter();
@@ -159,7 +167,7 @@ mod tests {
     #[test]
     fn every_input_changes_the_key_and_is_named() {
         let parents = vec!["p".to_owned()];
-        let of = |run: &Run| Inputs::of_run("", &parents, run, None);
+        let of = |run: &Run| Inputs::of_run("", &parents, run, NetworkMode::Egress, None);
         let base = of(&run());
         assert_eq!(base.key(), of(&run()).key());
         let tmpfs = RunMount::Tmpfs { target: "/t".to_owned(), size_bytes: None };
@@ -184,10 +192,11 @@ mod tests {
             assert_ne!(old.get(name), new.get(name), "{name}");
             keys.push(inputs.key());
         }
-        keys.push(Inputs::of_run("", &[], &run(), None).key());
-        keys.push(Inputs::of_run("", &["p".to_owned(), "q".to_owned()], &run(), None).key());
-        keys.push(Inputs::of_run("", &parents, &run(), Some(1)).key());
-        keys.push(Inputs::of_run("somebody", &parents, &run(), None).key());
+        keys.push(Inputs::of_run("", &[], &run(), NetworkMode::Egress, None).key());
+        keys.push(Inputs::of_run("", &["p".to_owned(), "q".to_owned()], &run(), NetworkMode::Egress, None).key());
+        keys.push(Inputs::of_run("", &parents, &run(), NetworkMode::Egress, Some(1)).key());
+        keys.push(Inputs::of_run("", &parents, &run(), NetworkMode::Host, None).key());
+        keys.push(Inputs::of_run("somebody", &parents, &run(), NetworkMode::Egress, None).key());
         let count = keys.len();
         keys.sort();
         keys.dedup();
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn no_value_is_remembered() {
         let secret = Run { env: vec!["TOKEN=hunter2hunter2".to_owned()], ..run() };
-        let remembered = format!("{:?}", Inputs::of_run("", &[], &secret, None).remembered());
+        let remembered = format!("{:?}", Inputs::of_run("", &[], &secret, NetworkMode::Egress, None).remembered());
         assert!(remembered.contains("TOKEN") && !remembered.contains("hunter2"), "{remembered}");
     }
 }

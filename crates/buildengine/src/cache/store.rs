@@ -172,7 +172,7 @@ mod tests {
             mounts: vec![],
             files: vec![],
         };
-        Inputs::of_run("", &[parent.to_owned()], &run, None)
+        Inputs::of_run("", &[parent.to_owned()], &run, crate::sandbox::NetworkMode::Egress, None)
     }
 
     #[test]

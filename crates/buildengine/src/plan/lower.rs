@@ -88,7 +88,10 @@ fn run(op: &Op, exec: &Exec, ops: &[Op]) -> Result<Run, Error> {
         user: exec.user.clone(),
         network: match exec.network {
             Some(NetworkMode::None) => Network::None,
-            Some(NetworkMode::Host) | None => Network::Host,
+            Some(NetworkMode::Host) => {
+                return Err(unsupported(op, "RUN --network=host is not possible here; the network is the operator's"));
+            }
+            None => Network::Default,
         },
         mounts,
         files,

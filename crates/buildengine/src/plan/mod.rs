@@ -71,9 +71,9 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// The network of the host.
+    /// That which the operator gives to commands.
     #[default]
-    Host,
+    Default,
     /// A loopback device alone.
     None,
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::network::{Egress, NetworkMode};
 use super::{Job, JobMount};
 use crate::error::Error;
-use crate::plan::Network;
 
 /// What root may do inside: enough for package managers, nothing that reaches the host. Docker's default without
 /// NET_RAW, MKNOD and AUDIT_WRITE.
@@ -63,6 +63,7 @@ pub(crate) fn write(
     rootfs: &Path,
     id: &str,
     job: &Job,
+    egress: Option<&Egress>,
     isolation: &Isolation,
     cgroup: &str,
 ) -> Result<(), Error> {
@@ -71,17 +72,30 @@ pub(crate) fn write(
         fs::write(&path, bytes).map_err(|source| Error::Scratch { path, source })
     };
     put("hosts", format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n").as_bytes())?;
-    // Without a network there is nobody to ask; without the host's file the answer of the C library is the same.
-    put("resolv.conf", &fs::read("/etc/resolv.conf").unwrap_or_default())?;
-    let config = config(dir, rootfs, id, job, isolation, cgroup);
+    // Without a network there is nobody to ask; without a file the C library says so as well.
+    let resolvers = match (job.network.mode, egress) {
+        (_, Some(egress)) => fs::read(egress.resolv_conf()),
+        (NetworkMode::Host, None) => fs::read("/etc/resolv.conf"),
+        (NetworkMode::None | NetworkMode::Egress, None) => Ok(Vec::new()),
+    };
+    put("resolv.conf", &resolvers.unwrap_or_default())?;
+    let config = config(dir, rootfs, id, job, egress, isolation, cgroup);
     put("config.json", &serde_json::to_vec_pretty(&config).expect("JSON values have string keys"))
 }
 
-fn config(dir: &Path, rootfs: &Path, id: &str, job: &Job, isolation: &Isolation, cgroup: &str) -> Value {
+fn config(
+    dir: &Path,
+    rootfs: &Path,
+    id: &str,
+    job: &Job,
+    egress: Option<&Egress>,
+    isolation: &Isolation,
+    cgroup: &str,
+) -> Value {
     // A user other than root has no capability of its own: programs with file capabilities still get theirs.
     let own: &[&str] = if job.user.uid == 0 { &CAPABILITIES } else { &[] };
     let mut linux = json!({
-        "namespaces": namespaces(job.network),
+        "namespaces": namespaces(job.network.mode, egress),
         "maskedPaths": MASKED,
         "readonlyPaths": READ_ONLY,
         "seccomp": seccomp(),
@@ -109,12 +123,14 @@ fn config(dir: &Path, rootfs: &Path, id: &str, job: &Job, isolation: &Isolation,
     })
 }
 
-fn namespaces(network: Network) -> Value {
-    let mut types = vec!["pid", "ipc", "uts", "mount"];
-    if network == Network::None {
-        types.push("network");
-    }
-    types.into_iter().map(|kind| json!({ "type": kind })).collect()
+fn namespaces(mode: NetworkMode, egress: Option<&Egress>) -> Value {
+    let new = ["pid", "ipc", "uts", "mount"].into_iter().map(|kind| json!({ "type": kind }));
+    let network = match (mode, egress) {
+        (NetworkMode::Host, _) => None,
+        (_, Some(egress)) => Some(json!({ "type": "network", "path": egress.namespace() })),
+        (NetworkMode::None | NetworkMode::Egress, None) => Some(json!({ "type": "network" })),
+    };
+    new.chain(network).collect()
 }
 
 fn resources(job: &Job) -> Value {
@@ -173,7 +189,7 @@ fn seccomp() -> Value {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::sandbox::User;
+    use crate::sandbox::{NetworkPolicy, User};
 
     fn job() -> Job {
         Job {
@@ -183,14 +199,14 @@ mod tests {
             env: vec!["PATH=/bin".to_owned()],
             cwd: "/".to_owned(),
             user: User::default(),
-            network: Network::None,
+            network: NetworkPolicy::none(),
             mounts: vec![JobMount::Tmpfs { target: "/t".to_owned(), size_bytes: Some(4096) }],
             limits: Limits { memory_bytes: Some(1 << 30), ..Limits::default() },
         }
     }
 
     fn config_of(job: &Job) -> Value {
-        config(Path::new("/scratch"), Path::new("/scratch/merged"), "x", job, &Isolation::full(), "/drydock/x")
+        config(Path::new("/scratch"), Path::new("/scratch/merged"), "x", job, None, &Isolation::full(), "/drydock/x")
     }
 
     #[test]
@@ -238,7 +254,7 @@ mod tests {
     #[test]
     fn the_host_network_is_the_absence_of_a_namespace() {
         let mut job = job();
-        job.network = Network::Host;
+        job.network.mode = NetworkMode::Host;
         let config = config_of(&job);
         assert!(!config["linux"]["namespaces"].to_string().contains("network"));
     }

@@ -12,6 +12,7 @@ pub(crate) mod bundle;
 pub(crate) mod cgroup;
 mod found;
 pub(crate) mod mountpoints;
+pub(crate) mod network;
 pub(crate) mod overlay;
 mod pipes;
 pub(crate) mod rootfs;
@@ -25,10 +26,10 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::output::Output;
-use crate::plan::Network;
 use crate::scratch::Scratch;
 
 pub use found::FoundRuntime;
+pub use network::{AllowedAddress, NetworkMode, NetworkPolicy};
 pub use runtime::{Capability, OciRuntime, Probe};
 
 /// A command to run and everything around it, resolved: no names to look up, no symbolic links to follow.
@@ -47,7 +48,7 @@ pub struct Job {
     /// User and groups.
     pub user: User,
     /// Network of the command.
-    pub network: Network,
+    pub network: NetworkPolicy,
     /// Host directories and memory file systems seen by the command alone.
     pub mounts: Vec<JobMount>,
     /// What it may use.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Isolation};
+use super::network::{Egress, NetworkMode, NetworkPolicy};
 use super::overlay::Overlay;
 use super::pipes::Pipes;
 use super::stop::Stop;
@@ -22,7 +23,6 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::output::Output;
-use crate::plan::Network;
 use crate::scratch::Scratch;
 
 /// The runtimes looked for, best first.
@@ -93,12 +93,12 @@ impl OciRuntime {
         let help = call(path, &["run", "--help"])?;
         let keeps = help.stdout.contains("--keep");
         let mut runtime = Self { path: path.to_owned(), isolation: Isolation::full(), keeps };
-        match runtime.try_true(scratch_root) {
+        match runtime.try_true(scratch_root, NetworkPolicy::none()) {
             Ok(()) => Ok(runtime),
             Err(first) => {
                 // A host without usable cgroups still isolates; what it lacks is said, never passed over.
                 runtime.isolation.cgroups = false;
-                runtime.try_true(scratch_root).map_err(|_| first)?;
+                runtime.try_true(scratch_root, NetworkPolicy::none()).map_err(|_| first)?;
                 tracing::warn!(runtime = %path.display(), "no cgroups here: memory and process limits are not enforced");
                 Ok(runtime)
             }
@@ -111,11 +111,11 @@ impl OciRuntime {
         &self.path
     }
 
-    /// What works, for a report to an operator.
+    /// What works, for a report to an operator; it is tried in a directory below `scratch_root`.
     ///
     /// # Errors
     /// The runtime does not answer.
-    pub fn probe(&self) -> Result<Probe, Error> {
+    pub fn probe(&self, scratch_root: &Path) -> Result<Probe, Error> {
         let version = call(&self.path, &["--version"])?.stdout;
         let capabilities = vec![
             Capability {
@@ -133,6 +133,7 @@ impl OciRuntime {
                 works: self.keeps,
                 detail: format!("'run --keep' is {}", if self.keeps { "known" } else { "not known to this runtime" }),
             },
+            self.probe_egress(scratch_root),
         ];
         Ok(Probe {
             path: self.path.clone(),
@@ -141,8 +142,18 @@ impl OciRuntime {
         })
     }
 
+    fn probe_egress(&self, scratch_root: &Path) -> Capability {
+        let tried =
+            self.try_true(scratch_root, NetworkPolicy { mode: NetworkMode::Egress, ..NetworkPolicy::default() });
+        let detail = match &tried {
+            Ok(()) => "a command ran in a network of its own, behind a filter".to_owned(),
+            Err(error) => chain(error),
+        };
+        Capability { name: "network of RUN steps (egress)", works: tried.is_ok(), detail }
+    }
+
     /// Runs the host's own `true` over the host's own `/usr`, read-only, in a full sandbox.
-    fn try_true(&self, scratch_root: &Path) -> Result<(), Error> {
+    fn try_true(&self, scratch_root: &Path, network: NetworkPolicy) -> Result<(), Error> {
         let scratch = Scratch::create(scratch_root, self)?;
         let lower = scratch.subdirectory("probe-lower")?;
         let mut mounts = Vec::new();
@@ -163,7 +174,7 @@ impl OciRuntime {
             env: Vec::new(),
             cwd: "/".to_owned(),
             user: User::default(),
-            network: Network::None,
+            network,
             mounts,
             limits: Limits { time: Duration::from_secs(60), ..Limits::default() },
         };
@@ -217,9 +228,13 @@ impl Sandbox for OciRuntime {
             fs::create_dir(&path).map(|()| path.clone()).map_err(|source| Error::Scratch { path, source })
         };
         let (work, merged, state) = (subdirectory("work")?, subdirectory("merged")?, scratch.path().join("runtime"));
+        let egress = match job.network.mode {
+            NetworkMode::Egress => Some(Egress::of_build(scratch.path(), &job.network)?),
+            NetworkMode::None | NetworkMode::Host => None,
+        };
         let overlay = Overlay::mount(&job.lowers, &job.upper, &work, &merged)?;
         let cgroup = cgroup::name(scratch, id);
-        bundle::write(&here, &merged, id, job, &self.isolation, &cgroup)?;
+        bundle::write(&here, &merged, id, job, egress.as_ref(), &self.isolation, &cgroup)?;
 
         let container = Container { id, here: &here, state: &state, cgroup: &cgroup };
         let ended = self.supervise(&container, job, cancel, output);
@@ -431,10 +446,10 @@ fn exit_status(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
-struct Answer {
-    success: bool,
-    stdout: String,
-    stderr: String,
+pub(super) struct Answer {
+    pub(super) success: bool,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 fn call(path: &Path, arguments: &[&str]) -> Result<Answer, Error> {
@@ -442,7 +457,7 @@ fn call(path: &Path, arguments: &[&str]) -> Result<Answer, Error> {
 }
 
 /// A call of the runtime, away from the terminal's signals: this program decides when a container ends.
-fn runtime_command(path: &Path) -> Command {
+pub(super) fn runtime_command(path: &Path) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new(path);
     command.env_clear().env("PATH", DIRECTORIES.join(":")).process_group(0);
@@ -450,7 +465,7 @@ fn runtime_command(path: &Path) -> Command {
 }
 
 /// Runs a short call of the runtime to its end, at most [`CALL_PATIENCE`].
-fn wait(command: &mut Command, path: &Path) -> Result<Answer, Error> {
+pub(super) fn wait(command: &mut Command, path: &Path) -> Result<Answer, Error> {
     let failed = |source| Error::Start { path: path.to_owned(), source };
     let (reader, writer) = io::pipe().map_err(failed)?;
     let (error_reader, error_writer) = io::pipe().map_err(failed)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use drydock::{Base, Built, Error, Failure, ImageRef, Log, Request, Stream};
+use drydock::{Base, Built, Error, Failure, ImageRef, Log, NetworkPolicy, Request, Stream};
 use serde_json::json;
 
 use crate::args::{Build, Format};
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.epoch = args.source_date_epoch;
     request.no_cache = args.no_cache;
     request.cache_max_age = args.cache_max_age;
+    request.network = NetworkPolicy { mode: args.network, allow: args.allow_addresses.clone(), dns: args.dns.clone() };
     request.step_limits.memory_bytes = args.memory;
     request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
     request.step_limits.pids = args.pids;

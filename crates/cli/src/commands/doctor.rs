@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
         Some(path) => OciRuntime::at(path, &scratch),
         None => OciRuntime::find(&scratch),
     };
-    match runtime.and_then(|runtime| runtime.probe()) {
+    match runtime.and_then(|runtime| runtime.probe(&scratch)) {
         Ok(probe) => {
             let detail = format!("{}, {}: ran a command in a full sandbox", probe.path.display(), probe.version);
             findings.push(Capability { name: "RUN steps", works: true, detail });
