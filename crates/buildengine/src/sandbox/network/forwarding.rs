@@ -26,21 +26,23 @@ const IPV6: &str = "/proc/sys/net/ipv6/conf";
 #[derive(Debug)]
 pub(super) struct Forwarding {
     record: File,
-    /// Family, as nftables names it, and interface of what was turned on.
+    /// What is off and has to be on; written down already.
+    wanted: Vec<String>,
+    /// Family, as nftables names it, and interface of what is turned on for builds, by this one or another.
     pub(super) guarded: Vec<(&'static str, String)>,
     /// Whether IPv6 is forwarded too.
     pub(super) ipv6: bool,
 }
 
-/// Turns forwarding on where it is off.
+/// Finds out what has to be turned on and writes it down; [`Forwarding::turn_on`] does it, once the rules are there.
 ///
 /// # Errors
-/// The settings can't be changed.
+/// It can't be written down.
 pub(super) fn begin() -> Result<Forwarding, Error> {
-    let mut forwarding = Forwarding { record: lock()?, guarded: Vec::new(), ipv6: false };
+    let mut forwarding = Forwarding { record: lock()?, wanted: Vec::new(), guarded: Vec::new(), ipv6: false };
     if !is_on(&format!("{IPV4}/all/forwarding")) {
         for interface in routed("/proc/net/route", 0, "lo") {
-            forwarding.turn_on(IPV4, &interface, "forwarding")?;
+            forwarding.want(IPV4, &interface, "forwarding")?;
         }
     }
     let routed = routed("/proc/net/ipv6_route", 9, "lo");
@@ -48,7 +50,7 @@ pub(super) fn begin() -> Result<Forwarding, Error> {
     let has_switch = |interface: &String| Path::new(&format!("{IPV6}/{interface}/force_forwarding")).exists();
     if !forwarding.ipv6 && !routed.is_empty() && routed.iter().all(has_switch) {
         for interface in &routed {
-            forwarding.turn_on(IPV6, interface, "force_forwarding")?;
+            forwarding.want(IPV6, interface, "force_forwarding")?;
         }
         forwarding.ipv6 = true;
     }
@@ -57,7 +59,7 @@ pub(super) fn begin() -> Result<Forwarding, Error> {
 }
 
 impl Forwarding {
-    fn turn_on(&mut self, family: &str, interface: &str, setting: &str) -> Result<(), Error> {
+    fn want(&mut self, family: &str, interface: &str, setting: &str) -> Result<(), Error> {
         let path = format!("{family}/{interface}/{setting}");
         if is_on(&path) {
             return Ok(());
@@ -65,7 +67,16 @@ impl Forwarding {
         writeln!(self.record, "{path}")
             .and_then(|()| self.record.sync_data())
             .map_err(|error| unusable(&path, &error))?;
-        write(&path, "1")
+        self.wanted.push(path);
+        Ok(())
+    }
+
+    /// Turns on what is off. The rules that keep strangers out have to be there.
+    ///
+    /// # Errors
+    /// The settings can't be changed.
+    pub(super) fn turn_on(&self) -> Result<(), Error> {
+        self.wanted.iter().try_for_each(|path| write(path, "1"))
     }
 
     /// Lets a build's own interface forward, and take nobody's word for anything.

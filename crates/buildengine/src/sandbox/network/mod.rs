@@ -107,10 +107,11 @@ impl Egress {
         let forwarding = forwarding::begin()?;
         let addresses = if forwarding.ipv6 { addresses } else { addresses.without_ipv6() };
         self.make_namespace()?;
-        // The rules name the interface, so that they stand before it does.
+        // The rules name the interface, so that they stand before it does, and before the host forwards anything.
         let guarded = &forwarding.guarded;
         let rules = rules::Rules { names, addresses: &addresses, policy, resolvers, guarded };
         self.call("nft", "-f", "rules.nft", &rules.text())?;
+        forwarding.turn_on()?;
         self.call_inside("inside.ip", &inside(names, &addresses))?;
         forwarding.allow(&names.interface)?;
         self.call("ip", "-batch", "outside.ip", &outside(names, &addresses))
