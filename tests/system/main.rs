@@ -10,5 +10,6 @@ mod outputs;
 mod peers;
 mod quickstart;
 mod registry;
+mod runtimes;
 mod service;
 mod walls;

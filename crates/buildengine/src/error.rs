@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::sandbox::Missing;
+
 /// Why a build did not end well.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -78,6 +80,17 @@ pub enum Error {
     NoRuntime {
         /// What was tried, and what each said.
         tried: Vec<String>,
+    },
+    /// The host can't give a part of the isolation that steps should have.
+    #[error(
+        "this host can't give RUN steps {}: {why}; mend it, or do without: --allow-missing {missing}",
+        missing.what()
+    )]
+    Lacking {
+        /// Which part.
+        missing: Missing,
+        /// What was seen.
+        why: String,
     },
     /// The OCI runtime failed, not the command.
     #[error("the OCI runtime {} failed: {said}", path.display())]

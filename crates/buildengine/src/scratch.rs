@@ -97,7 +97,7 @@ pub(crate) fn root_id(root: &Path) -> String {
 const LOCK: &str = "lock";
 
 /// Held while directories appear, are taken for dead, or disappear: in between, one without a lock is neither.
-fn gate(root: &Path) -> io::Result<File> {
+pub(crate) fn gate(root: &Path) -> io::Result<File> {
     let file = open(&root.join(LOCK))?;
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Print the steps a build would run and the config of the image; nothing runs.
     Plan(Plan),
     /// Build a Dockerfile to an ext4 image.
-    Build(Build),
+    Build(Box<Build>),
     /// Work with images: import, inspect, ls, diff, flatten, ext4.
     #[command(subcommand)]
     Image(Image),
@@ -71,6 +71,9 @@ pub(crate) struct Serve {
     /// What this host does, of many with one database and one directory of objects.
     #[arg(long, value_name = "ROLE", env = "DRYDOCK_ROLE", default_value = "all")]
     pub(crate) role: Role,
+    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Beside those of the configuration.
+    #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
+    pub(crate) allow_missing: Vec<drydock::Missing>,
     /// Print the configuration as it would be used, every key explained, and end.
     #[arg(long)]
     pub(crate) print_config: bool,
@@ -348,9 +351,12 @@ pub(crate) struct Build {
     /// Seconds since 1970: commands see it and no new file is younger, so that builds can be repeated byte for byte.
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) source_date_epoch: Option<i64>,
-    /// The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc without it.
+    /// The OCI runtime that runs RUN steps; the first that works of runc, crun, youki, runsc without it.
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
+    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Without it that is an error.
+    #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
+    pub(crate) allow_missing: Vec<drydock::Missing>,
     /// The network of RUN steps: `egress`, the outside alone; `none`; `host`, with everything that listens there.
     #[arg(long, value_name = "MODE", default_value = "egress", value_parser = parse_network)]
     pub(crate) network: drydock::NetworkMode,
@@ -475,12 +481,19 @@ pub(crate) enum Image {
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) state: State,
-    /// The OCI runtime to look at; the first that works without it.
+    /// The OCI runtime to look at; runc, crun, youki and runsc without it.
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
+    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Without it that is an error.
+    #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
+    pub(crate) allow_missing: Vec<drydock::Missing>,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+fn parse_missing(text: &str) -> Result<drydock::Missing, String> {
+    text.parse()
 }
 
 fn parse_owner(text: &str) -> Result<templates::Owner, String> {

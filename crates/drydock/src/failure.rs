@@ -184,9 +184,11 @@ fn of_step(error: &buildengine::Error) -> Failure {
         }
         Engine::Unrepresentable { .. } => Failure::new(FailureCode::InstructionFailed, error.to_string()),
         Engine::Cancelled => Failure::new(FailureCode::Cancelled, error.to_string()),
-        Engine::NoRuntime { .. } | Engine::Network { .. } | Engine::Runtime { .. } | Engine::Start { .. } => {
-            Failure::new(FailureCode::RuntimeUnavailable, explain(error))
-        }
+        Engine::NoRuntime { .. }
+        | Engine::Lacking { .. }
+        | Engine::Network { .. }
+        | Engine::Runtime { .. }
+        | Engine::Start { .. } => Failure::new(FailureCode::RuntimeUnavailable, explain(error)),
         Engine::Layers(source) => of_layers(source, explain(error)),
         _ => Failure::new(FailureCode::HostFault, explain(error)),
     }

@@ -23,15 +23,15 @@ mod preview;
 mod request;
 mod rootfs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use buildengine::sandbox::OciRuntime;
+use buildengine::sandbox::FoundRuntime;
 use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
-pub use buildengine::sandbox::{AllowedAddress, NetworkMode, NetworkPolicy};
+pub use buildengine::sandbox::{AllowedAddress, Missing, NetworkMode, NetworkPolicy};
 pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
@@ -122,18 +122,14 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     Ok(Built { id, config, image: report, digest, phases: phases.done, warnings: analysis.diagnostics })
 }
 
-/// Tries whether RUN steps can run on this host: runs `true` in the OCI runtime at `runtime`, or in the first that works.
-/// `state` is that of the builds to come.
+/// Tries whether RUN steps can run on this host: runs `true` in the OCI runtime at `runtime`, or in the first that works, and
+/// says where that is. `state` is that of the builds to come.
 ///
 /// # Errors
 /// Nothing runs here; what was tried and what to do is in the error.
-pub fn check_runtime(runtime: Option<&Path>, state: &Path) -> Result<(), Error> {
-    let scratch = state.join("scratch");
-    match runtime {
-        Some(path) => OciRuntime::at(path, &scratch).map(drop)?,
-        None => OciRuntime::find(&scratch).map(drop)?,
-    }
-    Ok(())
+pub fn check_runtime(runtime: Option<&Path>, allow_missing: &[Missing], state: &Path) -> Result<PathBuf, Error> {
+    let found = FoundRuntime::new(runtime, &state.join("scratch"), allow_missing).try_now()?;
+    Ok(found.path().to_owned())
 }
 
 /// The time of each phase.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use buildengine::Cancel;
-use buildengine::sandbox::{FoundRuntime, NetworkPolicy};
+use buildengine::sandbox::{FoundRuntime, Missing, NetworkPolicy};
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -49,6 +49,8 @@ pub struct Request<'a> {
     pub threads: Option<usize>,
     /// The OCI runtime. Default: the first that works.
     pub runtime: Option<&'a Path>,
+    /// Parts of the isolation of RUN steps that the host may lack. Default: none.
+    pub allow_missing: Vec<Missing>,
     /// Caps on the layers of images.
     pub limits: Limits,
     /// Which image of several a base is. Default: that for Linux on this machine's architecture.
@@ -85,6 +87,7 @@ impl<'a> Request<'a> {
             build_args: Vec::new(),
             threads: None,
             runtime: None,
+            allow_missing: Vec::new(),
             limits: Limits::default(),
             platform: Platform::default(),
             registry: RegistryOptions::default(),
@@ -128,7 +131,7 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn sandbox(&self) -> FoundRuntime {
-        FoundRuntime::new(self.runtime, &self.state.join("scratch"))
+        FoundRuntime::new(self.runtime, &self.state.join("scratch"), &self.allow_missing)
     }
 
     pub(crate) fn engine_options(&self) -> buildengine::Options {

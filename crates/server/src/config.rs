@@ -30,6 +30,8 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// The OCI runtime.
     pub runtime: Option<PathBuf>,
+    /// Parts of the isolation of RUN steps that the host may lack.
+    pub allow_missing: Vec<drydock::Missing>,
     /// The network of RUN steps.
     pub network: drydock::NetworkMode,
     /// Internal addresses that they may reach all the same.
@@ -95,6 +97,7 @@ impl Default for Config {
             objects: None,
             cache: None,
             runtime: None,
+            allow_missing: Vec::new(),
             network: drydock::NetworkMode::default(),
             allow_addresses: Vec::new(),
             dns: Vec::new(),
@@ -125,7 +128,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 31] = [
+const KEYS: [(&str, &str, &str); 32] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -146,8 +149,13 @@ const KEYS: [(&str, &str, &str); 31] = [
     ),
     (
         "runtime",
-        "The OCI runtime that runs RUN steps; the first that works of runc, crun, runsc if it is not set.",
+        "The OCI runtime that runs RUN steps; the first that works of runc, crun, youki, runsc if it is not set.",
         "\"/usr/sbin/runc\"",
+    ),
+    (
+        "allow_missing",
+        "Parts of the isolation of RUN steps that this host may lack; builds are refused where others are: [\"cgroups\"].",
+        "",
     ),
     (
         "network",
@@ -310,6 +318,7 @@ impl Config {
         let cache = self.cache.clone().unwrap_or_else(|| self.data.join("cache"));
         let mut builder = templates::DrydockBuilder::new(bases, cache);
         builder.runtime.clone_from(&self.runtime);
+        builder.allow_missing.clone_from(&self.allow_missing);
         builder.network.mode = self.network;
         builder.network.allow.clone_from(&self.allow_addresses);
         builder.network.dns.clone_from(&self.dns);
@@ -322,9 +331,10 @@ impl Config {
     }
 }
 
-/// A value of the environment: a number where it is one, else a text.
+/// A value of the environment: a number or a list where it is one, else a text.
 fn typed(value: &str) -> toml::Value {
-    value.parse().map_or_else(|_| toml::Value::String(value.to_owned()), toml::Value::Integer)
+    let list = || value.starts_with('[').then(|| value.parse().ok())?;
+    value.parse().map(toml::Value::Integer).ok().or_else(list).unwrap_or_else(|| toml::Value::String(value.to_owned()))
 }
 
 #[cfg(test)]
@@ -379,6 +389,9 @@ mod tests {
         let environment = [("DRYDOCK_BUILDERS", "7"), ("DRYDOCK_DATA", "/d"), ("OTHER", "1"), ("DRYDOCK_LOG", "info")];
         let config = read("builders = 1", &environment).unwrap();
         assert_eq!((config.builders, config.data), (7, PathBuf::from("/d")));
+        let config = read("", &[("DRYDOCK_ALLOW_MISSING", "[\"cgroups\"]")]).unwrap();
+        assert_eq!(config.allow_missing, [drydock::Missing::Cgroups]);
+        assert!(read("allow_missing = ['walls']", &[]).unwrap_err().contains("walls"));
         assert!(read("builder = 1", &[]).unwrap_err().contains("unknown field `builder`"));
         assert!(read("builders = 'x'", &[]).unwrap_err().contains("line 1"));
         assert!(read("", &[("DRYDOCK_BUILDERS", "x")]).unwrap_err().contains("DRYDOCK_BUILDERS"));

@@ -105,6 +105,8 @@ pub struct DrydockBuilder {
     pub state: PathBuf,
     /// The OCI runtime; the first that works if none is given.
     pub runtime: Option<PathBuf>,
+    /// Parts of the isolation of RUN steps that the host may lack.
+    pub allow_missing: Vec<drydock::Missing>,
     /// What each RUN step may use.
     pub step_limits: drydock::StepLimits,
     /// The network of RUN steps.
@@ -125,6 +127,7 @@ impl DrydockBuilder {
             bases,
             state: state.into(),
             runtime: None,
+            allow_missing: Vec::new(),
             step_limits: drydock::StepLimits::default(),
             network: drydock::NetworkPolicy::default(),
             registry: drydock::RegistryOptions::default(),
@@ -138,6 +141,7 @@ impl DrydockBuilder {
         request.size = order.size;
         request.state = &self.state;
         request.runtime = self.runtime.as_deref();
+        request.allow_missing.clone_from(&self.allow_missing);
         request.step_limits = self.step_limits.clone();
         request.network = self.network.clone();
         request.registry = self.registry.clone();
@@ -194,8 +198,8 @@ impl Builder for DrydockBuilder {
         match &*found {
             Some((at, ready)) if at.elapsed() < READY_FOR => ready.clone(),
             _ => {
-                let ready = drydock::check_runtime(self.runtime.as_deref(), &self.state);
-                let ready = ready.map_err(|error| Failure::of(&error).message);
+                let ready = drydock::check_runtime(self.runtime.as_deref(), &self.allow_missing, &self.state);
+                let ready = ready.map(drop).map_err(|error| Failure::of(&error).message);
                 *found = Some((Instant::now(), ready.clone()));
                 ready
             }

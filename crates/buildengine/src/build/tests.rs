@@ -373,7 +373,7 @@ fn busybox(world: &World) -> Option<Vec<Layer>> {
 fn the_real_runtime_isolates_and_leaves_only_what_the_command_changed() {
     let Some(world) = World::new() else { return };
     let Some(base) = busybox(&world) else { return };
-    let runtime = OciRuntime::find(&world.dir.path().join("scratch")).unwrap();
+    let runtime = OciRuntime::find(&world.dir.path().join("scratch"), &[]).unwrap();
     let script = "set -e; cat /script; pwd; id -u; cat /etc/hosts >/dev/null; [ -e /proc/self ]; echo x >/tmp/f; rm /bin/mount; \
                   mkdir -p /a/b; ln /tmp/f /a/g; touch /cache/c; [ ! -e /sys/kernel/debug/x ]; ! mknod /tmp/dev b 8 0 2>/dev/null; ls /mem";
     let Action::Run(mut step) = run(script) else { unreachable!("made as a run") };

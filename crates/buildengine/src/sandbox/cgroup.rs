@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::scratch::Scratch;
 
+/// The controllers that the limits of a step need.
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 /// Where hierarchies are mounted (systemd's file hierarchy; cgroups(7)).
 const MOUNTS: &str = "/sys/fs/cgroup";
 
@@ -22,6 +24,23 @@ pub(crate) fn name(scratch: &Scratch, id: &str) -> String {
 /// The group in which those of one scratch root lie.
 fn parent(root: &Path) -> String {
     format!("/drydock/{}", crate::scratch::root_id(root))
+}
+
+/// Why steps can't be limited here, if they can't: a controller that no hierarchy has.
+pub(crate) fn lacking() -> Option<String> {
+    let mounts = Path::new(MOUNTS);
+    let with_version_2 = fs::read_to_string(mounts.join("cgroup.controllers")).unwrap_or_default();
+    let is_there = |controller: &&str| {
+        with_version_2.split_whitespace().any(|one| one == *controller)
+            || mounts.join(controller).join("cgroup.procs").exists()
+    };
+    let missing: Vec<&str> = CONTROLLERS.into_iter().filter(|controller| !is_there(controller)).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "no control groups below {MOUNTS} have {}; mount version 2, or version 1 with them",
+            missing.join(" and ")
+        )
+    })
 }
 
 /// The processes in a group, as the host numbers them; `None` when no hierarchy has it.

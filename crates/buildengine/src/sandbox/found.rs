@@ -4,28 +4,36 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use super::{Job, OciRuntime, Outcome, Sandbox};
+use super::missing::Missing;
+use super::{Job, OciRuntime, Outcome, Sandbox, probe, remembered};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::output::Output;
 use crate::scratch::Scratch;
 
-/// A runtime at a path, or the first that works; it is tried once, when first used.
+/// A runtime at a path, or the first that works. It is tried once, when first used, and remembered among the scratch
+/// directories.
 #[derive(Debug)]
 pub struct FoundRuntime {
     path: Option<PathBuf>,
     scratch_root: PathBuf,
+    allowed: Vec<Missing>,
     found: OnceCell<OciRuntime>,
 }
 
 impl FoundRuntime {
-    /// The runtime at `path`, or any. `scratch_root` is where it is tried.
+    /// The runtime at `path`, or any. `scratch_root` is where it is tried, `allowed` what may be missing.
     #[must_use]
-    pub fn new(path: Option<&Path>, scratch_root: &Path) -> Self {
-        Self { path: path.map(Path::to_owned), scratch_root: scratch_root.to_owned(), found: OnceCell::new() }
+    pub fn new(path: Option<&Path>, scratch_root: &Path, allowed: &[Missing]) -> Self {
+        Self {
+            path: path.map(Path::to_owned),
+            scratch_root: scratch_root.to_owned(),
+            allowed: allowed.to_vec(),
+            found: OnceCell::new(),
+        }
     }
 
-    /// The runtime itself.
+    /// The runtime itself, tried now or remembered.
     ///
     /// # Errors
     /// None is there, or none works.
@@ -33,11 +41,37 @@ impl FoundRuntime {
         if let Some(found) = self.found.get() {
             return Ok(found);
         }
-        let found = match &self.path {
-            Some(path) => OciRuntime::at(path, &self.scratch_root)?,
-            None => OciRuntime::find(&self.scratch_root)?,
+        let found = match remembered::read(&self.scratch_root, &self.key()) {
+            Some(found) => found,
+            None => self.try_now()?,
         };
+        found.warn_of_what_is_missing();
         Ok(self.found.get_or_init(|| found))
+    }
+
+    /// The runtime itself, tried now.
+    ///
+    /// # Errors
+    /// None is there, or none works.
+    pub fn try_now(&self) -> Result<OciRuntime, Error> {
+        let found = match &self.path {
+            Some(path) => OciRuntime::at(path, &self.scratch_root, &self.allowed),
+            None => OciRuntime::find(&self.scratch_root, &self.allowed),
+        };
+        match &found {
+            Ok(runtime) => {
+                tracing::info!(runtime = %runtime.path().display(), "a command ran in it, so it runs the RUN steps");
+                if let Err(error) = remembered::write(&self.scratch_root, &self.key(), runtime) {
+                    tracing::warn!(%error, "the runtime that works can't be remembered");
+                }
+            }
+            Err(_) => remembered::forget(&self.scratch_root),
+        }
+        found
+    }
+
+    fn key(&self) -> String {
+        remembered::key(&probe::places(self.path.as_deref()), &self.allowed)
     }
 }
 
@@ -50,7 +84,11 @@ impl Sandbox for FoundRuntime {
         cancel: &Cancel,
         output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
-        self.get()?.run(id, job, scratch, cancel, output)
+        let outcome = self.get()?.run(id, job, scratch, cancel, output);
+        if matches!(outcome, Err(Error::Runtime { .. } | Error::Start { .. })) {
+            remembered::forget(&self.scratch_root);
+        }
+        outcome
     }
 
     fn sweep(&self, scratch: &Path) -> Result<(), Error> {

@@ -11,10 +11,13 @@
 pub(crate) mod bundle;
 pub(crate) mod cgroup;
 mod found;
+mod missing;
 pub(crate) mod mountpoints;
 pub(crate) mod network;
 pub(crate) mod overlay;
 mod pipes;
+mod probe;
+mod remembered;
 pub(crate) mod rootfs;
 pub(crate) mod runtime;
 mod stop;
@@ -29,8 +32,10 @@ use crate::output::Output;
 use crate::scratch::Scratch;
 
 pub use found::FoundRuntime;
+pub use missing::Missing;
 pub use network::{AllowedAddress, NetworkMode, NetworkPolicy};
-pub use runtime::{Capability, OciRuntime, Probe};
+pub use probe::{Candidate, Capability, candidates};
+pub use runtime::OciRuntime;
 
 /// A command to run and everything around it, resolved: no names to look up, no symbolic links to follow.
 #[derive(Clone, Debug)]

@@ -14,21 +14,19 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Isolation};
-use super::network::{Egress, NetworkMode, NetworkPolicy};
+use super::network::{Egress, NetworkMode};
 use super::overlay::Overlay;
 use super::pipes::Pipes;
 use super::stop::Stop;
-use super::{Job, JobMount, Outcome, Sandbox, User, cgroup};
+use super::{Job, Outcome, Sandbox, cgroup};
 use crate::cancel::Cancel;
 use crate::error::Error;
-use crate::limits::Limits;
 use crate::output::Output;
 use crate::scratch::Scratch;
 
-/// The runtimes looked for, best first.
-const CANDIDATES: [&str; 3] = ["runc", "crun", "runsc"];
-/// Where they are looked for: administrators' directories too, which a service's PATH may lack.
-const DIRECTORIES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Where programs are looked for: administrators' directories too, which a service's PATH may lack.
+pub(super) const DIRECTORIES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// How often the caps of a running command are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a runtime may take to end its container before it is killed itself.
@@ -37,161 +35,19 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const CALL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A runtime at a path, and what it was seen to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OciRuntime {
-    path: PathBuf,
-    isolation: Isolation,
+    pub(super) path: PathBuf,
+    pub(super) isolation: Isolation,
     /// `run --keep` leaves the cgroup to be read after the end.
-    keeps: bool,
-}
-
-/// What a host can do for RUN steps.
-#[derive(Clone, Debug, Serialize)]
-pub struct Probe {
-    /// The runtime.
-    pub path: PathBuf,
-    /// First line of its `--version`.
-    pub version: String,
-    /// What works and what does not, each seen by trying it.
-    pub capabilities: Vec<Capability>,
-}
-
-/// One thing a sandbox should do, and whether it does.
-#[derive(Clone, Debug, Serialize)]
-pub struct Capability {
-    /// What it is.
-    pub name: &'static str,
-    /// Whether it was seen to work.
-    pub works: bool,
-    /// What was seen, and how to mend it where it does not work.
-    pub detail: String,
+    pub(super) keeps: bool,
 }
 
 impl OciRuntime {
-    /// The first installed runtime that really runs a command here.
-    ///
-    /// # Errors
-    /// None is installed, or none works; the error names what was tried and what each said.
-    pub fn find(scratch_root: &Path) -> Result<Self, Error> {
-        let mut tried = Vec::new();
-        for name in CANDIDATES {
-            let mut places = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
-            let Some(path) = places.find(|path| path.exists()) else { continue };
-            match Self::at(&path, scratch_root) {
-                Ok(runtime) => return Ok(runtime),
-                Err(error) => tried.push(format!("{}: {}", path.display(), chain(&error))),
-            }
-        }
-        Err(Error::NoRuntime { tried })
-    }
-
-    /// The runtime at `path`, after it was seen to run a command.
-    ///
-    /// # Errors
-    /// It does not run, or can't run a command on this host.
-    pub fn at(path: &Path, scratch_root: &Path) -> Result<Self, Error> {
-        let help = call(path, &["run", "--help"])?;
-        let keeps = help.stdout.contains("--keep");
-        let mut runtime = Self { path: path.to_owned(), isolation: Isolation::full(), keeps };
-        match runtime.try_true(scratch_root, NetworkPolicy::none()) {
-            Ok(()) => Ok(runtime),
-            Err(first) => {
-                // A host without usable cgroups still isolates; what it lacks is said, never passed over.
-                runtime.isolation.cgroups = false;
-                runtime.try_true(scratch_root, NetworkPolicy::none()).map_err(|_| first)?;
-                tracing::warn!(runtime = %path.display(), "no cgroups here: memory and process limits are not enforced");
-                Ok(runtime)
-            }
-        }
-    }
-
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// What works, for a report to an operator; it is tried in a directory below `scratch_root`.
-    ///
-    /// # Errors
-    /// The runtime does not answer.
-    pub fn probe(&self, scratch_root: &Path) -> Result<Probe, Error> {
-        let version = call(&self.path, &["--version"])?.stdout;
-        let capabilities = vec![
-            Capability {
-                name: "memory and process limits (cgroups)",
-                works: self.isolation.cgroups,
-                detail: if self.isolation.cgroups {
-                    "a command ran inside its own cgroup".to_owned()
-                } else {
-                    "the runtime runs commands only without cgroups; mount cgroup v2, or v1 with pids and memory"
-                        .to_owned()
-                },
-            },
-            Capability {
-                name: "out-of-memory kills are told apart",
-                works: self.keeps,
-                detail: format!("'run --keep' is {}", if self.keeps { "known" } else { "not known to this runtime" }),
-            },
-            self.probe_egress(scratch_root),
-        ];
-        Ok(Probe {
-            path: self.path.clone(),
-            version: version.lines().next().unwrap_or_default().to_owned(),
-            capabilities,
-        })
-    }
-
-    fn probe_egress(&self, scratch_root: &Path) -> Capability {
-        let tried =
-            self.try_true(scratch_root, NetworkPolicy { mode: NetworkMode::Egress, ..NetworkPolicy::default() });
-        let detail = match &tried {
-            Ok(()) => "a command ran in a network of its own, behind a filter".to_owned(),
-            Err(error) => chain(error),
-        };
-        Capability { name: "network of RUN steps (egress)", works: tried.is_ok(), detail }
-    }
-
-    /// Runs the host's own `true` over the host's own `/usr`, read-only, in a full sandbox.
-    fn try_true(&self, scratch_root: &Path, network: NetworkPolicy) -> Result<(), Error> {
-        let scratch = Scratch::create(scratch_root, self)?;
-        let lower = scratch.subdirectory("probe-lower")?;
-        let mut mounts = Vec::new();
-        for directory in ["usr", "bin", "lib", "lib64", "proc", "sys", "dev"] {
-            let source = Path::new("/").join(directory);
-            if source.exists() {
-                fs::create_dir(lower.join(directory))
-                    .map_err(|source| Error::Scratch { path: lower.clone(), source })?;
-                if !matches!(directory, "proc" | "sys" | "dev") {
-                    mounts.push(JobMount::Bind { source, target: format!("/{directory}"), read_only: true });
-                }
-            }
-        }
-        let job = Job {
-            lowers: vec![lower],
-            upper: scratch.subdirectory("upper")?,
-            args: vec!["/bin/true".to_owned()],
-            env: Vec::new(),
-            cwd: "/".to_owned(),
-            user: User::default(),
-            network,
-            mounts,
-            limits: Limits { time: Duration::from_secs(60), ..Limits::default() },
-        };
-        let mut said = Vec::new();
-        let outcome = self.run("probe", &job, &scratch, &Cancel::default(), &mut |output| {
-            if let Output::Bytes { bytes, .. } = output {
-                said.extend_from_slice(bytes);
-            }
-        })?;
-        scratch.remove()?;
-        match outcome {
-            Outcome::Exited { status: 0, .. } => Ok(()),
-            outcome => Err(Error::Runtime {
-                path: self.path.clone(),
-                said: format!("'true' ended with {outcome:?} {}", String::from_utf8_lossy(&said)),
-            }),
-        }
     }
 
     fn command(&self, state: &Path) -> Command {
@@ -452,7 +308,7 @@ pub(super) struct Answer {
     pub(super) stderr: String,
 }
 
-fn call(path: &Path, arguments: &[&str]) -> Result<Answer, Error> {
+pub(super) fn call(path: &Path, arguments: &[&str]) -> Result<Answer, Error> {
     wait(runtime_command(path).args(arguments), path)
 }
 
@@ -492,16 +348,4 @@ pub(super) fn wait(command: &mut Command, path: &Path) -> Result<Answer, Error> 
         String::from_utf8_lossy(&bytes).trim().to_owned()
     };
     Ok(Answer { success: status.success(), stdout: text(stdout), stderr: text(stderr) })
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

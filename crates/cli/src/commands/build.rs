@@ -33,6 +33,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     (request.platform, request.registry) = (options.platform, options.registry);
     request.threads = args.state.threads;
     request.runtime = args.runtime.as_deref();
+    request.allow_missing.clone_from(&args.allow_missing);
     request.epoch = args.source_date_epoch;
     request.no_cache = args.no_cache;
     request.cache_max_age = args.cache_max_age;

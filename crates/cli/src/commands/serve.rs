@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use drydock::Base;
 use server::config::Config;
-use templates::{Owner, Templates};
+use templates::{Builder, Owner, Templates};
 
 use crate::args::{Configuration, Role, Serve};
 use crate::commands::build::base;
@@ -29,6 +29,7 @@ const FILE: &str = "drydock.toml";
 pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let mut config = configuration(&args.configuration)?;
     config.listen = args.listen.unwrap_or(config.listen);
+    config.allow_missing.extend(&args.allow_missing);
     for text in &args.bases {
         let (name, place) = text.split_once('=').unwrap_or((text, ""));
         config.bases.insert(name.to_owned(), place.to_owned());
@@ -53,7 +54,13 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch()?;
     // What was answered stays true even then.
     Signals::end_on_second()?;
-    let templates = Templates::open(config.service(), config.builder(bases))
+    let builder = config.builder(bases);
+    if config.builders > 0
+        && let Err(why) = builder.ready()
+    {
+        eprintln!("warning: no RUN step can run on this host: {why}");
+    }
+    let templates = Templates::open(config.service(), builder)
         .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
     let drain = Duration::from_secs(config.drain_seconds);
     if args.role == Role::Builder {
