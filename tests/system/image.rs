@@ -124,7 +124,7 @@ fn small_tar(scratch: &Path) -> std::path::PathBuf {
 }
 
 /// Flags, and what `dumpe2fs` says then: the beginnings of lines, each with what the rest of it has; `^` before what it has not.
-const OPTIONS: [(&str, &[(&str, &str)]); 31] = [
+const OPTIONS: [(&str, &[(&str, &str)]); 32] = [
     (
         "",
         &[
@@ -170,6 +170,7 @@ const OPTIONS: [(&str, &[(&str, &str)]); 31] = [
         "--features ^huge_file,^dir_nlink",
         &[("Filesystem features:", "^huge_file"), ("Filesystem features:", "^dir_nlink")],
     ),
+    ("--features orphan_file", &[("Filesystem features:", "orphan_file")]),
     ("--features ^extra_isize", &[("Filesystem features:", "^extra_isize")]),
     (
         "--features ^metadata_csum_seed",
@@ -237,11 +238,12 @@ fn full_inode_tables_are_on_the_disk() {
 }
 
 /// Flags that contradict each other or the content, and what is said to that.
-const CONTRADICTIONS: [(&str, &str); 12] = [
+const CONTRADICTIONS: [(&str, &str); 13] = [
     ("--features ^metadata_csum", "metadata_csum_seed needs metadata_csum: have both, or leave both out"),
     ("--features ^metadata_csum,^metadata_csum_seed --inode-tables lazy", "need the feature metadata_csum"),
     ("--features ^sparse_super", "needs the feature sparse_super: have it, or set the grow factor to 0"),
     ("--features ^large_file", "needs the feature large_file"),
+    ("--features orphan_file --journal none", "orphan_file needs a journal: have one, or leave it out"),
     ("--features inline_data", "'inline_data' is no feature that can be chosen here"),
     ("--features ^has_journal", "chosen by the size of the journal"),
     ("--journal 1MiB", "a journal has 1,024 to 10,240,000 blocks"),

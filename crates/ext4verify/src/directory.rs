@@ -99,7 +99,12 @@ impl<'a> Directory<'a> {
         let root = &self.bytes[..block_bytes];
         roles[0] = Role::Index;
         let (levels, info_len) = (root[0x1e], root[0x1d]);
-        if info_len != 8 || le32(root, 0x18) != 0 || root[0x1c] > 5 || levels > 3 || root[0x1f] & 1 != 0 {
+        if info_len != 8
+            || le32(root, 0x18) != 0
+            || root[0x1c] > 5
+            || levels > self.superblock.index_levels_max()
+            || root[0x1f] & 1 != 0
+        {
             self.wrong(report, Code::Index, 0, "the root of its index is malformed");
             return roles;
         }

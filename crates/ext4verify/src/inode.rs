@@ -6,6 +6,7 @@ use crate::superblock::{Superblock, ro_compat};
 pub(crate) const INDEX: u32 = 0x1000;
 pub(crate) const HUGE_FILE: u32 = 0x4_0000;
 pub(crate) const EXTENTS: u32 = 0x8_0000;
+pub(crate) const EA_INODE: u32 = 0x20_0000;
 const INLINE_DATA: u32 = 0x1000_0000;
 
 /// What an inode is, from the upper bits of its mode.
@@ -70,6 +71,9 @@ pub(crate) struct Inode {
     pub(crate) checksum: Option<bool>,
     pub(crate) is_zero: bool,
     pub(crate) dtime: u32,
+    /// Of one that holds the value of an attribute: its hash, and how many attributes have it.
+    pub(crate) value_hash: u32,
+    pub(crate) value_users: u64,
 }
 
 impl Inode {
@@ -105,6 +109,8 @@ impl Inode {
             checksum,
             is_zero,
             dtime: le32(raw, 0x14),
+            value_hash: le32(raw, 0x8),
+            value_users: halves(le32(raw, 0x24), le32(raw, 0xc)),
         }
     }
 

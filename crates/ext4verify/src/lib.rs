@@ -23,9 +23,11 @@ mod groups;
 mod half_md4;
 mod inode;
 mod journal;
+mod orphans;
 mod report;
 mod superblock;
 mod usage;
+mod values;
 mod walk;
 mod xattrs;
 

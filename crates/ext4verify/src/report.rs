@@ -92,6 +92,8 @@ pub struct Counts {
     pub directories: u64,
     /// Entries of directories.
     pub entries: u64,
+    /// Values of attributes that are in inodes of their own.
+    pub values: u64,
     /// Checksums that were computed and compared.
     pub checksums: u64,
 }

@@ -15,6 +15,7 @@ pub(crate) mod compat {
     pub(crate) const HAS_JOURNAL: u32 = 0x4;
     pub(crate) const RESIZE_INODE: u32 = 0x10;
     pub(crate) const SPARSE_SUPER2: u32 = 0x200;
+    pub(crate) const ORPHAN_FILE: u32 = 0x1000;
 }
 pub(crate) mod incompat {
     pub(crate) const FILETYPE: u32 = 0x2;
@@ -35,6 +36,7 @@ pub(crate) mod ro_compat {
     pub(crate) const EXTRA_ISIZE: u32 = 0x40;
     pub(crate) const METADATA_CSUM: u32 = 0x400;
     pub(crate) const READONLY: u32 = 0x1000;
+    pub(crate) const ORPHAN_PRESENT: u32 = 0x1_0000;
 }
 
 /// What is checked here; another one is an error, since nothing could be said of what it changes.
@@ -52,7 +54,8 @@ const RO_COMPAT_KNOWN: u32 = ro_compat::SPARSE_SUPER
     | ro_compat::DIR_NLINK
     | ro_compat::EXTRA_ISIZE
     | ro_compat::METADATA_CSUM
-    | ro_compat::READONLY;
+    | ro_compat::READONLY
+    | ro_compat::ORPHAN_PRESENT;
 
 /// The superblock, with the numbers that follow from it.
 #[derive(Clone, Debug)]
@@ -181,6 +184,16 @@ impl Superblock {
         self.incompat & incompat::FILETYPE != 0
     }
 
+    /// The inode of the orphan file.
+    pub(crate) fn orphan_inode(&self) -> Option<u32> {
+        (self.compat & compat::ORPHAN_FILE != 0).then(|| le32(&self.raw, 0x280))
+    }
+
+    /// Levels of index blocks that a directory may have below its root.
+    pub(crate) fn index_levels_max(&self) -> u8 {
+        if self.incompat & incompat::LARGEDIR != 0 { 2 } else { 1 }
+    }
+
     /// Blocks of group descriptors.
     pub(crate) fn desc_blocks(&self) -> u64 {
         self.groups.div_ceil(self.block_bytes / self.desc_bytes)
@@ -268,6 +281,9 @@ impl Superblock {
         }
         if self.incompat & incompat::RECOVER != 0 {
             wrong("the journal has to be replayed first");
+        }
+        if self.ro_compat & ro_compat::ORPHAN_PRESENT != 0 {
+            wrong("it has orphans in its orphan file");
         }
         if le32(&self.raw, 0xe8) != 0 {
             wrong("it has a list of orphans");

@@ -11,11 +11,13 @@ use crate::bytes::{crc, index, le32, wide};
 use crate::directory::{Directory, Entry};
 use crate::extents::{self, Blocks, Extent};
 use crate::groups::{self, Group};
-use crate::inode::{INDEX, Inode, Kind};
+use crate::inode::{EA_INODE, INDEX, Inode, Kind};
 use crate::journal;
+use crate::orphans;
 use crate::report::{Code, Report};
-use crate::superblock::{Superblock, compat, ro_compat};
+use crate::superblock::{Superblock, compat, incompat, ro_compat};
 use crate::usage::{Usage, bit, rest_is_set};
+use crate::values::{self, Value, Values};
 use crate::xattrs;
 
 const ROOT: u32 = 2;
@@ -39,6 +41,14 @@ struct Known {
     parent: u32,
 }
 
+/// A block of attributes: how many inodes have it, how many it says, and the blocks of its values that are in inodes.
+#[derive(Clone, Copy, Debug)]
+struct AttributeBlock {
+    found: u32,
+    said: u32,
+    value_blocks: u64,
+}
+
 struct FoundDirectory {
     inode: u32,
     seed: u32,
@@ -58,10 +68,9 @@ pub(crate) struct Walk<'a> {
     directories: Vec<FoundDirectory>,
     /// Directories, and the parent that the '..' of each says.
     said_parents: Vec<(u32, u32)>,
-    /// Blocks of attributes: how many inodes have each, and how many it says.
-    attribute_blocks: BTreeMap<u64, (u32, u32)>,
-    /// Inodes that hold values of attributes, as attributes name them.
-    value_inodes: BTreeSet<u32>,
+    /// Blocks of attributes.
+    attribute_blocks: BTreeMap<u64, AttributeBlock>,
+    values: Values,
 }
 
 impl<'a> Walk<'a> {
@@ -76,7 +85,7 @@ impl<'a> Walk<'a> {
             directories: Vec::new(),
             said_parents: Vec::new(),
             attribute_blocks: BTreeMap::new(),
-            value_inodes: BTreeSet::new(),
+            values: Values::default(),
             superblock: Arc::new(superblock),
         }
     }
@@ -93,7 +102,8 @@ impl<'a> Walk<'a> {
         }
         self.names();
         self.reachable();
-        for (at, (found, said)) in std::mem::take(&mut self.attribute_blocks) {
+        self.values.check(&mut self.report);
+        for (at, AttributeBlock { found, said, .. }) in std::mem::take(&mut self.attribute_blocks) {
             if found != said {
                 let message = format!("a block of attributes says that {said} inodes have it, and {found} have");
                 self.report.add(Code::Xattrs, None, Some(at), message);
@@ -229,6 +239,12 @@ impl<'a> Walk<'a> {
         if inode.number == le32(&self.superblock.raw, 0xe0) && self.superblock.compat & compat::HAS_JOURNAL != 0 {
             self.journal(inode, &blocks)?;
         }
+        if inode.flags & EA_INODE != 0 {
+            self.value(inode, kind, &blocks)?;
+        }
+        if self.superblock.orphan_inode() == Some(inode.number) {
+            self.orphans(inode, &blocks)?;
+        }
         if kind == Kind::Directory {
             self.directories.push(FoundDirectory {
                 inode: inode.number,
@@ -272,24 +288,31 @@ impl<'a> Walk<'a> {
     /// Checks the attributes of an inode; how many blocks they take.
     fn attributes(&mut self, inode: &Inode) -> io::Result<u64> {
         let values = xattrs::check_tail(inode.number, &inode.tail, &mut self.report);
-        self.value_inodes.extend(values);
+        // Values in inodes count as blocks of every inode that has such an attribute.
+        let block_bytes = self.superblock.block_bytes;
+        let blocks_of = |values: &[xattrs::ValueRef]| -> u64 {
+            values.iter().map(|value| u64::from(value.size).div_ceil(block_bytes)).sum()
+        };
+        let own = blocks_of(&values);
+        self.values.refer(values);
         if inode.file_acl == 0 {
-            return Ok(0);
+            return Ok(own);
         }
-        if let Some((found, _)) = self.attribute_blocks.get_mut(&inode.file_acl) {
-            *found += 1;
-            return Ok(1);
+        if let Some(known) = self.attribute_blocks.get_mut(&inode.file_acl) {
+            known.found += 1;
+            return Ok(own + 1 + known.value_blocks);
         }
         if let Err(conflict) = self.usage.take(inode.file_acl, 1) {
             extents::conflicted(&mut self.report, inode, conflict);
-            return Ok(1);
+            return Ok(own + 1);
         }
         let bytes = self.block(inode.file_acl)?;
         let (said, values) =
             xattrs::check_block(&self.superblock, inode.number, inode.file_acl, &bytes, &mut self.report);
-        self.value_inodes.extend(values);
-        self.attribute_blocks.insert(inode.file_acl, (1, said));
-        Ok(1)
+        let value_blocks = blocks_of(&values);
+        self.values.refer(values);
+        self.attribute_blocks.insert(inode.file_acl, AttributeBlock { found: 1, said, value_blocks });
+        Ok(own + 1 + value_blocks)
     }
 
     fn size(&mut self, inode: &Inode, kind: Kind, blocks: &Blocks) {
@@ -332,6 +355,46 @@ impl<'a> Walk<'a> {
         let bytes = self.block(first.start)?;
         let len = inode.size / self.superblock.block_bytes;
         journal::check(&self.superblock, inode.number, &bytes, len, &mut self.report);
+        Ok(())
+    }
+
+    /// The value of an attribute, in an inode of its own.
+    fn value(&mut self, inode: &Inode, kind: Kind, blocks: &Blocks) -> io::Result<()> {
+        if self.superblock.incompat & incompat::EA_INODE == 0 || kind != Kind::File || inode.links != 1 {
+            self.wrong(inode, Code::Inode, "it can't hold the value of an attribute, and says that it does");
+            return Ok(());
+        }
+        let block_bytes = self.superblock.block_bytes;
+        let whole = inode.size.div_ceil(block_bytes);
+        let stored: u64 = blocks.extents.iter().map(|extent| extent.len).sum();
+        let end = blocks.extents.last().map_or(0, |last| last.logical + last.len);
+        if inode.size > values::LEN_MAX || stored < whole || end != stored {
+            self.wrong(inode, Code::Inode, "the value of an attribute in it is too long, or has holes");
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for extent in &blocks.extents {
+            bytes.extend(self.read(extent.start * block_bytes, extent.len.min(whole) * block_bytes)?);
+        }
+        bytes.truncate(index(inode.size));
+        let hash = crc(self.superblock.seed, &bytes);
+        if !self.report.checksum(inode.value_hash, hash) {
+            self.wrong(inode, Code::Xattrs, "the hash of the value in it is wrong");
+        }
+        self.values.add(inode.number, Value { size: inode.size, hash, users: inode.value_users });
+        Ok(())
+    }
+
+    fn orphans(&mut self, inode: &Inode, blocks: &Blocks) -> io::Result<()> {
+        let block_bytes = self.superblock.block_bytes;
+        let stored: u64 = blocks.extents.iter().map(|extent| extent.len).sum();
+        if stored == 0 || inode.size != stored * block_bytes {
+            self.wrong(inode, Code::Inode, "the orphan file is empty or has holes");
+        }
+        for at in blocks.extents.iter().flat_map(|extent| extent.start..extent.start + extent.len) {
+            let bytes = self.block(at)?;
+            orphans::check(&self.superblock, inode.number, inode.seed, at, &bytes, &mut self.report);
+        }
         Ok(())
     }
 
@@ -417,7 +480,8 @@ impl<'a> Walk<'a> {
             let known = self.inodes[number];
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             let is_reserved = number < self.superblock.first_inode && number != ROOT;
-            if known.file_type == 0 || is_reserved || self.value_inodes.contains(&number) {
+            let needs_none = self.values.holds(number) || self.superblock.orphan_inode() == Some(number);
+            if known.file_type == 0 || is_reserved || needs_none {
                 continue;
             }
             let is_directory = known.file_type == Kind::Directory.in_entry();

@@ -10,11 +10,30 @@ const ENTRY: usize = 16;
 /// Prefixes of names, from `user.` to `system.richacl`.
 const NAME_INDEX_MAX: u8 = 8;
 
-/// Inodes that hold values of attributes.
-pub(crate) type ValueInodes = Vec<u32>;
+/// An attribute whose value is in an inode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValueRef {
+    pub(crate) inode: u32,
+    pub(crate) size: u32,
+    /// The hash of the entry.
+    hash: u32,
+    /// The hash of its name, with letters unsigned and signed.
+    names: (u32, u32),
+}
+
+impl ValueRef {
+    /// Whether the hash is that of the name and of a value with such a hash.
+    pub(crate) fn is_hash_of(&self, value_hash: u32) -> bool {
+        let whole = |name: u32| name.rotate_left(16) ^ value_hash;
+        self.hash == whole(self.names.0) || self.hash == whole(self.names.1)
+    }
+}
+
+/// The attributes whose values are in inodes.
+pub(crate) type ValueRefs = Vec<ValueRef>;
 
 /// Checks the tail of an inode; what has no magic number holds none.
-pub(crate) fn check_tail(inode: u32, tail: &[u8], report: &mut Report) -> ValueInodes {
+pub(crate) fn check_tail(inode: u32, tail: &[u8], report: &mut Report) -> ValueRefs {
     if tail.len() < 4 || le32(tail, 0) != MAGIC {
         return Vec::new();
     }
@@ -34,7 +53,7 @@ pub(crate) fn check_block(
     at: u64,
     bytes: &[u8],
     report: &mut Report,
-) -> (u32, ValueInodes) {
+) -> (u32, ValueRefs) {
     let mut wrong = |message: String| report.add(Code::Xattrs, Some(inode), Some(at), message);
     if le32(bytes, 0) != MAGIC || le32(bytes, 8) != 1 {
         wrong("the block of its attributes is none".to_owned());
@@ -54,7 +73,7 @@ pub(crate) fn check_block(
 }
 
 /// Checks entries from `start` on; offsets of values count from the beginning of `area`.
-fn entries(area: &[u8], start: usize, sorted: bool) -> Result<ValueInodes, &'static str> {
+fn entries(area: &[u8], start: usize, sorted: bool) -> Result<ValueRefs, &'static str> {
     let (mut at, mut values, mut inodes) = (start, Vec::new(), Vec::new());
     let mut before: Option<(u8, u8, &[u8])> = None;
     let mut block_hash = 0_u32;
@@ -73,7 +92,7 @@ fn entries(area: &[u8], start: usize, sorted: bool) -> Result<ValueInodes, &'sta
         let (offset, value_inode, size) = (usize::from(le16(header, 2)), le32(header, 4), le32(header, 8));
         let len = usize::try_from(size).map_err(|_| "a value is too long")?;
         if value_inode != 0 {
-            inodes.push(value_inode);
+            inodes.push(ValueRef { inode: value_inode, size, hash: le32(header, 12), names: hashes(name, &[]) });
         } else {
             let padded = len.checked_next_multiple_of(4).ok_or("a value is too long")?;
             let end = offset.checked_add(padded).filter(|&end| end <= area.len()).ok_or("a value is outside")?;

@@ -32,11 +32,18 @@ bitflags! {
         const METADATA_CSUM = 1 << 10;
         /// `metadata_csum_seed`: the UUID can be changed without a change of all checksums.
         const METADATA_CSUM_SEED = 1 << 11;
+        /// `orphan_file`: files without a name are kept track of in a file, for which many threads need not wait for each other.
+        /// Needs a journal, and Linux 5.15.
+        const ORPHAN_FILE = 1 << 12;
+        /// `ea_inode`: values of attributes that no block holds are in inodes. The file system has it where its tree needs it.
+        const EA_INODE = 1 << 13;
+        /// `large_dir`: indexes of directories with three levels. The file system has it where its tree needs it.
+        const LARGE_DIR = 1 << 14;
     }
 }
 
 /// The names of `mke2fs`.
-const NAMES: [(&str, Features); 12] = [
+const NAMES: [(&str, Features); 15] = [
     ("ext_attr", Features::EXT_ATTR),
     ("dir_index", Features::DIR_INDEX),
     ("filetype", Features::FILETYPE),
@@ -49,12 +56,15 @@ const NAMES: [(&str, Features); 12] = [
     ("extra_isize", Features::EXTRA_ISIZE),
     ("metadata_csum", Features::METADATA_CSUM),
     ("metadata_csum_seed", Features::METADATA_CSUM_SEED),
+    ("orphan_file", Features::ORPHAN_FILE),
+    ("ea_inode", Features::EA_INODE),
+    ("large_dir", Features::LARGE_DIR),
 ];
 
 impl Default for Features {
-    /// The profile: what every kernel since 4.4 and every e2fsprogs since 1.43 knows.
+    /// The profile: what every kernel since 4.4 and every e2fsprogs since 1.43 knows, and what trees that need it cannot do without.
     fn default() -> Self {
-        Self::all()
+        Self::all() - Self::ORPHAN_FILE
     }
 }
 
@@ -65,7 +75,7 @@ impl Features {
     /// use ext4writer::Features;
     ///
     /// let features = Features::default().changed("^64bit,^huge_file")?;
-    /// assert_eq!(features, Features::all() - Features::BIT64 - Features::HUGE_FILE);
+    /// assert_eq!(features, Features::default() - Features::BIT64 - Features::HUGE_FILE);
     /// assert!(Features::default().changed("inline_data").unwrap_err().contains("'inline_data'"));
     /// # Ok::<(), String>(())
     /// ```

@@ -152,6 +152,9 @@ impl Options {
         {
             return refuse("a journal has 1,024 to 10,240,000 blocks");
         }
+        if !lacks(Features::ORPHAN_FILE) && self.journal == Journal::None {
+            return refuse("the feature orphan_file needs a journal: have one, or leave it out");
+        }
         if lacks(Features::METADATA_CSUM) && !lacks(Features::METADATA_CSUM_SEED) {
             return refuse("the feature metadata_csum_seed needs metadata_csum: have both, or leave both out");
         }

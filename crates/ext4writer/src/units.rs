@@ -47,6 +47,11 @@ impl Ino {
     pub(crate) const fn get(self) -> u32 {
         self.0
     }
+
+    /// The inode after it.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// A length in memory as a 64-bit number.

@@ -91,7 +91,7 @@ fn verify(image: &Path, format: Format) -> anyhow::Result<ExitCode> {
         });
         let counts = json!({ "block_bytes": counts.block_bytes, "blocks": counts.blocks,
             "used_blocks": counts.used_blocks, "used_inodes": counts.used_inodes, "directories": counts.directories,
-            "entries": counts.entries, "checksums": counts.checksums });
+            "entries": counts.entries, "values": counts.values, "checksums": counts.checksums });
         let all = json!({ "clean": report.is_clean(), "findings": findings.collect::<Vec<_>>(),
             "more_findings": report.more, "counts": counts });
         line(format_args!("{}", serde_json::to_string_pretty(&all)?))?;

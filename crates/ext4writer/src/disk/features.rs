@@ -10,6 +10,7 @@ bitflags! {
         const EXT_ATTR = 0x8;
         const RESIZE_INODE = 0x10;
         const DIR_INDEX = 0x20;
+        const ORPHAN_FILE = 0x1000;
     }
 
     /// `s_feature_incompat`.
@@ -19,7 +20,9 @@ bitflags! {
         const EXTENTS = 0x40;
         const BIT64 = 0x80;
         const FLEX_BG = 0x200;
+        const EA_INODE = 0x400;
         const CSUM_SEED = 0x2000;
+        const LARGEDIR = 0x4000;
     }
 
     /// `s_feature_ro_compat`.

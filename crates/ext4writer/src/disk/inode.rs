@@ -36,6 +36,8 @@ bitflags! {
         const INDEX = 0x1000;
         /// `i_block` holds an extent tree.
         const EXTENTS = 0x8_0000;
+        /// It holds the value of an attribute.
+        const EA_INODE = 0x20_0000;
     }
 }
 
@@ -136,6 +138,15 @@ impl Inode {
         let (seconds, extra) = encode_time(created);
         self.i_crtime.set(seconds);
         self.i_crtime_extra.set(extra);
+    }
+
+    /// Makes it one that holds the value of an attribute, whose hash stands in the time of access; how many attributes have it
+    /// stands in the time of change and the version (attributes.rst).
+    pub(crate) fn set_value(&mut self, hash: u32, users: u64) {
+        self.i_flags.set(self.i_flags.get() | InodeFlags::EA_INODE.bits());
+        self.i_atime.set(hash);
+        self.i_ctime.set(low_u32(users >> 32));
+        self.i_version.set(low_u32(users));
     }
 
     /// Sets both halves of the checksum; `seed` is the inode's own.

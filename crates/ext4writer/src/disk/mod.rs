@@ -21,6 +21,7 @@ pub(crate) mod group_desc;
 pub(crate) mod htree;
 pub(crate) mod inode;
 pub(crate) mod journal;
+pub(crate) mod orphan;
 pub(crate) mod superblock;
 pub(crate) mod xattr;
 

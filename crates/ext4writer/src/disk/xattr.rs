@@ -9,7 +9,7 @@ use super::inode::TAIL_LEN;
 use super::le::{U16, U32};
 use super::put;
 use crate::checksum::Checksum;
-use crate::units::{BlockNr, low_u8, low_u16, low_u32, u64_of};
+use crate::units::{BlockNr, Ino, low_u8, low_u16, low_u32, u64_of};
 
 /// `struct ext4_xattr_ibody_header`, at the start of an inode's tail.
 #[derive(Clone, Debug, FromZeros, IntoBytes, Immutable)]
@@ -79,21 +79,39 @@ pub(crate) struct Attribute<'a> {
     pub(crate) name: &'a [u8],
     /// The value.
     pub(crate) value: Cow<'a, [u8]>,
+    /// Where the value is, if not here (`ea_inode`).
+    pub(crate) value_inode: Option<ValueInode>,
+}
+
+/// An inode that holds a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ValueInode {
+    pub(crate) ino: Ino,
+    /// The checksum of the value.
+    pub(crate) hash: u32,
 }
 
 impl Attribute<'_> {
     /// Bytes that entry and value take.
     pub(crate) fn len(&self) -> usize {
-        self.entry_len() + self.value.len().next_multiple_of(4)
+        self.entry_len() + self.stored().len().next_multiple_of(4)
+    }
+
+    /// What of the value stands beside the entries.
+    fn stored(&self) -> &[u8] {
+        if self.value_inode.is_some() { &[] } else { &self.value }
     }
 
     fn entry_len(&self) -> usize {
         (ENTRY_HEADER_LEN + self.name.len()).next_multiple_of(4)
     }
 
-    /// `e_hash`: the name byte by byte, then the value word by word.
+    /// `e_hash`: the name byte by byte, then the value word by word, or the hash of one that is elsewhere as its only word.
     fn hash(&self) -> u32 {
         let name = self.name.iter().fold(0_u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
+        if let Some(elsewhere) = self.value_inode {
+            return name.rotate_left(16) ^ elsewhere.hash;
+        }
         self.value.chunks(4).fold(name, |hash, bytes| {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);
@@ -136,9 +154,11 @@ fn put_entries(area: &mut [u8], start: usize, attributes: &[Attribute<'_>]) {
         let mut entry = XattrEntry::new_zeroed();
         entry.e_name_len = low_u8(u64_of(attribute.name.len()));
         entry.e_name_index = attribute.e_name_index;
-        value_at -= attribute.value.len().next_multiple_of(4);
-        area[value_at..value_at + attribute.value.len()].copy_from_slice(&attribute.value);
-        entry.e_value_offs.set(if attribute.value.is_empty() { 0 } else { low_u16(u64_of(value_at)) });
+        let stored = attribute.stored();
+        value_at -= stored.len().next_multiple_of(4);
+        area[value_at..value_at + stored.len()].copy_from_slice(stored);
+        entry.e_value_offs.set(if stored.is_empty() { 0 } else { low_u16(u64_of(value_at)) });
+        entry.e_value_inum.set(attribute.value_inode.map_or(0, |elsewhere| elsewhere.ino.get()));
         entry.e_value_size.set(low_u32(u64_of(attribute.value.len())));
         entry.e_hash.set(attribute.hash());
         put(&mut area[at..], &entry);

@@ -5,13 +5,12 @@ use fstree::{Content, Kind};
 use super::Image;
 use super::buffer::Buffer;
 use crate::disk::dir_entry::{self, FileType};
-use crate::disk::htree::{self, DxEntry};
+use crate::disk::htree;
 use crate::disk::xattr;
 use crate::error::Error;
 use crate::features::Features;
-use crate::layout::demand::{Demand, Planned, Purpose, Run, path_of};
-use crate::layout::dirs::{DirectoryPlan, Indexed};
-use crate::layout::xattrs;
+use crate::layout::demand::{Demand, Planned, Purpose, Run, Value, path_of};
+use crate::layout::dirs::DirectoryPlan;
 use crate::units::{BlockNr, Ino, index, index32, low_u8, low_u32, u64_of};
 
 /// Writes `blocks` blocks from the `at`-th free block on, which is at `start` with the others right behind it.
@@ -36,10 +35,11 @@ fn fill(image: &Image<'_, '_>, at: u64, start: BlockNr, bytes: &mut [u8]) -> Res
         let inside = at + done - image.layout.plan.content_at - owner.at;
         let len = (demand.allocation_blocks(allocation) - inside).min(blocks - done);
         let part = &mut bytes[index(done * block_bytes)..index((done + len) * block_bytes)];
-        let planned = demand.planned(allocation);
+        let number = index32(owner.owner);
         match owner.purpose {
-            Purpose::Data => fill_data(image, planned, Demand::ino(index32(owner.owner)), inside, part)?,
-            Purpose::Xattrs => fill_xattrs(image, planned, start.plus(done), part)?,
+            Purpose::Data => fill_data(image, &demand.inodes[number], Demand::ino(number), inside, part)?,
+            Purpose::Xattrs => fill_xattrs(image, &demand.inodes[number], start.plus(done), part)?,
+            Purpose::Value => fill_value(image, &demand.values[number], inside, part)?,
         }
         done += len;
         allocation += 1;
@@ -67,11 +67,21 @@ fn fill_data(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, from: u64, 
 
 fn fill_xattrs(image: &Image<'_, '_>, planned: &Planned<'_>, at: BlockNr, block: &mut [u8]) -> Result<(), Error> {
     let demand = &image.layout.demand;
-    let placed = xattrs::place(&demand.node(planned).metadata.xattrs, demand.block_size)
-        .map_err(|why| demand.refuse(planned.id, why))?;
+    let placed = demand.attributes(planned)?;
     block.fill(0);
     let users = planned.xattr_block.map_or(1, |number| demand.xattr_blocks[index32(number)].users);
     xattr::put_block(block, at, &placed.block, users, image.seed);
+    Ok(())
+}
+
+/// Blocks of a value from the `from`-th on.
+fn fill_value(image: &Image<'_, '_>, value: &Value, from: u64, part: &mut [u8]) -> Result<(), Error> {
+    let demand = &image.layout.demand;
+    let bytes = demand.value_bytes(value)?;
+    let rest = &bytes[index(from * demand.block_size.bytes())..];
+    let len = rest.len().min(part.len());
+    part[..len].copy_from_slice(&rest[..len]);
+    part[len..].fill(0);
     Ok(())
 }
 
@@ -85,12 +95,12 @@ fn fill_directory(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, block:
     let dots = [(ino, &b"."[..]), (planned.parent, b"..")].map(|(ino, name)| (ino, name, typed(FileType::DIRECTORY)));
     match planned.directory.as_deref() {
         Some(DirectoryPlan::Indexed(indexed)) if block == 0 => {
-            let levels = low_u8(u64::from(indexed.nodes().min(1)));
+            let levels = low_u8(u64_of(indexed.levels()));
             let dots = ([ino, planned.parent], typed(FileType::DIRECTORY));
-            htree::put_root(bytes, dots, levels, &root_entries(indexed), seed);
+            htree::put_root(bytes, dots, levels, &indexed.index_entries(0), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) if block < indexed.first_leaf() => {
-            htree::put_node(bytes, &leaves(indexed, indexed.leaves_of(block - 1)), seed);
+            htree::put_node(bytes, &indexed.index_entries(block), seed);
         }
         Some(DirectoryPlan::Indexed(indexed)) => {
             let leaf = indexed.leaf(block - indexed.first_leaf()).iter();
@@ -106,19 +116,6 @@ fn fill_directory(image: &Image<'_, '_>, planned: &Planned<'_>, ino: Ino, block:
         }
         _ => dir_entry::fill(bytes, std::iter::empty(), seed),
     }
-}
-
-/// What the root of an index lists: leaves, or with two levels the index blocks below it.
-fn root_entries(indexed: &Indexed<'_>) -> Vec<DxEntry> {
-    if indexed.nodes() == 0 {
-        return leaves(indexed, 0..indexed.leaf_count());
-    }
-    let hash = |node| indexed.leaf_hash(indexed.leaves_of(node).start);
-    (0..indexed.nodes()).map(|node| DxEntry { hash: hash(node), block: 1 + node }).collect()
-}
-
-fn leaves(indexed: &Indexed<'_>, leaves: std::ops::Range<u32>) -> Vec<DxEntry> {
-    leaves.map(|leaf| DxEntry { hash: indexed.leaf_hash(leaf), block: indexed.first_leaf() + leaf }).collect()
 }
 
 /// Stored blocks of a file from the `from`-th on.

@@ -4,7 +4,7 @@ use crate::checksum::Checksum;
 use crate::disk::extent::{self, Extent, Index, ROOT_MAX, node_max};
 use crate::disk::inode::I_BLOCK_LEN;
 use crate::layout::Layout;
-use crate::layout::demand::{Demand, Run};
+use crate::layout::demand::Run;
 use crate::layout::extents::extents;
 use crate::units::Ino;
 
@@ -49,12 +49,11 @@ pub(super) fn build(layout: &Layout<'_>, ino: Ino, runs: &[Run], at: u64, seed: 
 
 /// The runs of an inode and where they were handed out.
 pub(super) fn runs_of<'a>(layout: &'a Layout<'_>, ino: Ino) -> (&'a [Run], u64) {
-    match Demand::owner(ino) {
-        Some(owner) => {
-            let planned = &layout.demand.inodes[owner];
-            (planned.runs.as_slice(), layout.plan.content_at + planned.data_at)
-        }
-        None if ino == Ino::JOURNAL => (layout.plan.journal.as_slice(), 0),
-        None => (&[], 0),
-    }
+    let (plan, demand) = (&layout.plan, &layout.demand);
+    let value = demand.value(ino).map(|value| (value.runs.as_slice(), plan.content_at + value.data_at));
+    let node = demand.planned_of(ino).map(|planned| (planned.runs.as_slice(), plan.content_at + planned.data_at));
+    let journal = (ino == Ino::JOURNAL).then(|| (plan.journal.as_slice(), 0));
+    let orphans = plan.orphans.as_ref().filter(|_| layout.orphan_ino() == Some(ino));
+    let orphans = orphans.map(|(at, runs)| (runs.as_slice(), *at));
+    node.or(value).or(journal).or(orphans).unwrap_or((&[], 0))
 }

@@ -10,9 +10,8 @@ use crate::checksum::Checksum;
 use crate::disk::inode::{I_BLOCK_LEN, INODE_LEN, Inode, InodeFlags, device_words, file_type};
 use crate::disk::xattr;
 use crate::error::Error;
-use crate::layout::demand::{Demand, Planned};
+use crate::layout::demand::Planned;
 use crate::layout::dirs::DirectoryPlan;
-use crate::layout::xattrs;
 use crate::layout::{ExtentTree, Layout};
 use crate::options::Options;
 use crate::units::{Ino, index, low_u16, low_u32, u64_of};
@@ -37,7 +36,7 @@ fn fill_table(image: &Image<'_, '_>, group: u64, first: u64, bytes: &mut [u8]) -
     let table = InodeTable::new(image.layout);
     bytes.fill(0);
     let before = group * geometry.inodes_per_group + first * geometry.block_size.holds(INODE_LEN);
-    let last = image.layout.demand.last_ino();
+    let last = image.layout.last_ino();
     for (number, slot) in (before + 1..=u64::from(last.get())).zip(bytes.chunks_exact_mut(INODE_LEN)) {
         let ino = Ino::new(low_u32(number));
         let mut inode = table.inode(ino, image.options)?;
@@ -76,18 +75,20 @@ impl<'a, 't> InodeTable<'a, 't> {
 
     /// An inode without its checksum.
     fn inode(&self, ino: Ino, options: &Options) -> Result<Inode, Error> {
-        if let Some(owner) = Demand::owner(ino) {
-            return self.of_node(ino, &self.layout.demand.inodes[owner], options);
+        if let Some(planned) = self.layout.demand.planned_of(ino) {
+            return self.of_node(ino, planned, options);
         }
         let plan = &self.layout.plan;
         let mut inode = Inode::unused();
         if ino == Ino::JOURNAL && plan.journal.blocks() > 0 {
-            Self::set_system_file(&mut inode, options);
-            inode.set_size(plan.journal.blocks() * self.block_bytes());
-            self.set_blocks(&mut inode, plan.journal.blocks() + plan.extent_tree(ino).map_or(0, |tree| tree.blocks));
-            self.set_extents(&mut inode, ino);
+            self.set_system_file(&mut inode, ino, plan.journal.blocks() * self.block_bytes(), options);
+        } else if let Some((_, runs)) = plan.orphans.as_ref().filter(|_| self.layout.orphan_ino() == Some(ino)) {
+            self.set_system_file(&mut inode, ino, runs.blocks() * self.block_bytes(), options);
+        } else if let Some(value) = self.layout.demand.value(ino) {
+            self.set_system_file(&mut inode, ino, value.len_bytes, options);
+            inode.set_value(value.hash, value.users);
         } else if let Some(at) = plan.resize_at.filter(|_| ino == Ino::RESIZE) {
-            Self::set_system_file(&mut inode, options);
+            Self::set_system(&mut inode, options);
             self.set_resize_map(&mut inode, at);
         }
         Ok(inode)
@@ -98,7 +99,16 @@ impl<'a, 't> InodeTable<'a, 't> {
         self.block_map(Ino::JOURNAL)
     }
 
-    fn set_system_file(inode: &mut Inode, options: &Options) {
+    /// A file of the file system itself, or one that has no name.
+    fn set_system_file(&self, inode: &mut Inode, ino: Ino, size_bytes: u64, options: &Options) {
+        Self::set_system(inode, options);
+        inode.set_size(size_bytes);
+        let blocks = self.layout.demand.block_size.blocks_for(size_bytes);
+        self.set_blocks(inode, blocks + self.layout.plan.extent_tree(ino).map_or(0, |tree| tree.blocks));
+        self.set_extents(inode, ino);
+    }
+
+    fn set_system(inode: &mut Inode, options: &Options) {
         inode.i_mode.set(file_type::REGULAR | 0o600);
         inode.i_links_count.set(1);
         inode.set_times(options.time(), options.time());
@@ -118,7 +128,7 @@ impl<'a, 't> InodeTable<'a, 't> {
     fn of_node(&self, ino: Ino, planned: &Planned<'t>, options: &Options) -> Result<Inode, Error> {
         let node = self.layout.demand.node(planned);
         let mut inode = Inode::unused();
-        self.set_metadata(&mut inode, planned, &node.metadata)?;
+        let value_blocks = self.set_metadata(&mut inode, planned, &node.metadata)?;
         inode.i_mode.set(mode(&node.kind, node.metadata.mode));
         inode.i_links_count.set(low_u16(u64::from(planned.links)));
         inode.set_times(node.metadata.mtime, options.time());
@@ -147,23 +157,26 @@ impl<'a, 't> InodeTable<'a, 't> {
             Kind::Fifo | Kind::Socket => {}
         }
         let tree = self.layout.plan.extent_tree(ino).map_or(0, |tree| tree.blocks);
-        self.set_blocks(&mut inode, planned.runs.blocks() + tree + u64::from(planned.xattr_block.is_some()));
+        let attribute_blocks = u64::from(planned.xattr_block.is_some()) + value_blocks;
+        self.set_blocks(&mut inode, planned.runs.blocks() + tree + attribute_blocks);
         Ok(inode)
     }
 
-    fn set_metadata(&self, inode: &mut Inode, planned: &Planned<'t>, metadata: &Metadata) -> Result<(), Error> {
+    /// Sets owner and attributes. Says how many blocks the values in other inodes have: they count for every one that has them,
+    /// shared or not, as the kernel counts them.
+    fn set_metadata(&self, inode: &mut Inode, planned: &Planned<'t>, metadata: &Metadata) -> Result<u64, Error> {
         inode.set_owner(metadata.uid, metadata.gid);
         if let Some(at) = self.layout.demand.xattr_at(planned) {
             let (block, _) = self.layout.plan.geometry.place(self.layout.plan.content_at + at);
             inode.i_file_acl_lo.set(block.low());
             inode.i_file_acl_high.set(low_u16(u64::from(block.high())));
         }
-        let placed = xattrs::place(&metadata.xattrs, self.layout.demand.block_size)
-            .map_err(|why| self.layout.demand.refuse(planned.id, why))?;
+        let placed = self.layout.demand.attributes(planned)?;
         if !placed.tail.is_empty() {
             xattr::put_tail(&mut inode.tail, &placed.tail);
         }
-        Ok(())
+        let block_size = self.layout.demand.block_size;
+        Ok(placed.elsewhere().map(|attribute| block_size.blocks_for(u64_of(attribute.value.len()))).sum())
     }
 
     fn block_bytes(&self) -> u64 {

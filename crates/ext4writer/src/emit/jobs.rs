@@ -34,6 +34,8 @@ pub(super) enum Job {
     Journal,
     /// The resize inode's block and the blocks it lists.
     Resize { at: u64 },
+    /// The orphan file.
+    Orphans { at: u64, blocks: u64 },
     /// Blocks of directories, attributes, links and files that are next to each other in the image.
     Content { at: u64, start: BlockNr, blocks: u64 },
     /// Blocks of a file that another file has too.
@@ -55,9 +57,10 @@ pub(super) fn jobs(layout: &Layout<'_>, inode_tables: InodeTables, shared: &[Sha
         jobs.push(Job::Journal);
     }
     jobs.extend(plan.resize_at.map(|at| Job::Resize { at }));
+    jobs.extend(plan.orphans.as_ref().map(|(at, runs)| Job::Orphans { at: *at, blocks: runs.blocks() }));
     for group in 0..geometry.group_count() {
         let used = match inode_tables {
-            InodeTables::Sparse | InodeTables::Lazy => inodes_used(geometry, group, layout.demand.last_ino()),
+            InodeTables::Sparse | InodeTables::Lazy => inodes_used(geometry, group, layout.last_ino()),
             InodeTables::Full => geometry.inodes_per_group,
         };
         let used = used.div_ceil(inodes_per_block);

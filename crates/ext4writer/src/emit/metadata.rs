@@ -5,12 +5,13 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::Image;
 use super::buffer::Buffer;
 use super::inodes::InodeTable;
+use super::jobs::span_blocks;
 use crate::checksum::Checksum;
 use crate::disk::features::{Compat, Incompat, RoCompat};
 use crate::disk::group_desc::{GroupDesc, GroupFlags, desc_len};
 use crate::disk::inode::{EXTRA_ISIZE, INODE_LEN};
 use crate::disk::superblock::Superblock;
-use crate::disk::{journal, superblock};
+use crate::disk::{journal, orphan, superblock};
 use crate::error::Error;
 use crate::features::Features;
 use crate::layout::Layout;
@@ -93,6 +94,10 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>, options: &Options) {
     let mut compat = Compat::empty();
     compat.set(Compat::EXT_ATTR, has(Features::EXT_ATTR));
     compat.set(Compat::DIR_INDEX, has(Features::DIR_INDEX));
+    if let Some(ino) = layout.orphan_ino() {
+        compat |= Compat::ORPHAN_FILE;
+        sb.s_orphan_file_inum.set(ino.get());
+    }
     compat.set(Compat::RESIZE_INODE, layout.plan.resize_at.is_some());
     if layout.journal_blocks() > 0 {
         compat |= Compat::HAS_JOURNAL;
@@ -112,6 +117,8 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>, options: &Options) {
     incompat.set(Incompat::BIT64, has(Features::BIT64));
     incompat.set(Incompat::FLEX_BG, has(Features::FLEX_BG));
     incompat.set(Incompat::CSUM_SEED, has(Features::METADATA_CSUM_SEED));
+    incompat.set(Incompat::EA_INODE, !layout.demand.values.is_empty());
+    incompat.set(Incompat::LARGEDIR, layout.demand.has_large_directory);
     sb.s_feature_incompat.set(incompat.bits());
     let mut ro_compat = RoCompat::empty();
     ro_compat.set(RoCompat::SPARSE_SUPER, has(Features::SPARSE_SUPER));
@@ -161,7 +168,7 @@ fn descriptors(image: &Image<'_, '_>) -> Vec<u8> {
 fn descriptor(layout: &Layout<'_>, group: u64, directories: u32, inode_tables: InodeTables) -> GroupDesc {
     let geometry = &layout.plan.geometry;
     let place = geometry.groups[index(group)];
-    let used_inodes = inodes_used(geometry, group, layout.demand.last_ino());
+    let used_inodes = inodes_used(geometry, group, layout.last_ino());
     let free_inodes = geometry.inodes_per_group - used_inodes;
     let range = geometry.group_range(group);
     let free_blocks = range.end - range.start - used_blocks(layout, group);
@@ -247,7 +254,7 @@ fn block_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
 /// Fills in the inode bitmap of a group; `None` when the group has no use for one.
 fn inode_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()> {
     let geometry = &layout.plan.geometry;
-    let used = inodes_used(geometry, group, layout.demand.last_ino());
+    let used = inodes_used(geometry, group, layout.last_ino());
     if used == 0 && geometry.features.contains(Features::METADATA_CSUM) {
         return None;
     }
@@ -350,6 +357,26 @@ pub(super) fn write_journal(image: &Image<'_, '_>, buffer: &mut Buffer) -> Resul
         journal::put_superblock(block, low_u32(image.layout.journal_blocks()));
         Ok(())
     })
+}
+
+/// Writes the orphan file, which names no inode.
+pub(super) fn write_orphans(image: &Image<'_, '_>, at: u64, blocks: u64, buffer: &mut Buffer) -> Result<(), Error> {
+    let geometry = &image.layout.plan.geometry;
+    let seed = image.seed.of_inode(image.layout.orphan_ino().expect("what has blocks has an inode"));
+    let mut done = 0;
+    while done < blocks {
+        let (start, contiguous) = geometry.place(at + done);
+        let piece = contiguous.min(blocks - done).min(span_blocks(geometry.block_size));
+        image.send(buffer, start, piece, |bytes| {
+            bytes.fill(0);
+            for (number, block) in (0..).zip(bytes.chunks_exact_mut(geometry.block_size.len())) {
+                orphan::put_block(block, start.plus(number), seed);
+            }
+            Ok(())
+        })?;
+        done += piece;
+    }
+    Ok(())
 }
 
 /// Writes the block map of the resize inode: its own block lists the blocks set aside in group 0, and each of these lists its

@@ -111,6 +111,7 @@ impl Image<'_, '_> {
                 Job::InodeTable { group, first, blocks } => inodes::write_table(self, group, first, blocks, buffer),
                 Job::Journal => metadata::write_journal(self, buffer),
                 Job::Resize { at } => metadata::write_resize(self, at, buffer),
+                Job::Orphans { at, blocks } => metadata::write_orphans(self, at, blocks, buffer),
                 Job::Content { at, start, blocks } => content::write(self, at, start, blocks, buffer),
                 Job::Shared { shared, start } => shared::write(self, shared, start, buffer),
                 Job::ExtentTree(tree) => inodes::write_extent_tree(self, tree),

@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 
 use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
+use sha2::{Digest, Sha256};
 
 use super::dirs::{self, DirectoryPlan, Form};
 use super::identity::Identity;
-use super::xattrs;
+use super::xattrs::{self, Placed};
 use crate::block_size::BlockSize;
+use crate::checksum::Checksum;
 use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
+use crate::disk::xattr::ValueInode;
 use crate::error::{Error, Unrepresentable};
 use crate::features::Features;
 use crate::options::Options;
@@ -102,6 +105,25 @@ pub(crate) struct Planned<'t> {
     pub(crate) data_at: u64,
     /// Index of the block of its attributes in [`Demand::xattr_blocks`].
     pub(crate) xattr_block: Option<u32>,
+    /// Of the first inode that has a block: indexes in [`Demand::values`] of those that the block has no room for.
+    values: Box<[u32]>,
+}
+
+/// An inode that holds the value of an attribute. Equal values share one, as they do when the kernel sets them.
+#[derive(Debug)]
+pub(crate) struct Value {
+    /// Index in [`Demand::inodes`] of the first inode with such an attribute.
+    owner: u32,
+    /// Which of its attributes with such inodes it is.
+    nth: u32,
+    pub(crate) len_bytes: u64,
+    /// The checksum of the value.
+    pub(crate) hash: u32,
+    /// How many attributes have it.
+    pub(crate) users: u64,
+    pub(crate) runs: Runs,
+    /// Its first block, counted from the first block that is handed out.
+    pub(crate) data_at: u64,
 }
 
 /// A block of attributes. Inodes with the same ones share it, as they do when the kernel sets them.
@@ -115,15 +137,19 @@ pub(crate) struct XattrBlock {
     at: u64,
 }
 
-/// Blocks of attributes by the digest of what is in them.
-type Known = BTreeMap<[u8; 32], u32>;
+/// Blocks of attributes by the digest of what is in them, and values that are in inodes.
+#[derive(Default)]
+struct Known {
+    blocks: BTreeMap<[u8; 32], u32>,
+    values: BTreeMap<[u8; 32], u32>,
+}
 
 /// Blocks that were handed out together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allocation {
     /// The first of them, counted from the first block that is handed out.
     pub(crate) at: u64,
-    /// Index of the owner in [`Demand::inodes`].
+    /// Index of the owner in [`Demand::inodes`], of a value in [`Demand::values`].
     pub(crate) owner: u32,
     pub(crate) purpose: Purpose,
 }
@@ -132,6 +158,7 @@ pub(crate) struct Allocation {
 pub(crate) enum Purpose {
     Data,
     Xattrs,
+    Value,
 }
 
 /// What a tree needs.
@@ -139,12 +166,16 @@ pub(crate) enum Purpose {
 pub(crate) struct Demand<'t> {
     pub(crate) tree: &'t Tree,
     pub(crate) block_size: BlockSize,
-    features: Features,
+    pub(crate) features: Features,
     /// The root, `lost+found`, then all others in order of their paths.
     pub(crate) inodes: Vec<Planned<'t>>,
     /// The inode of each node, 0 for a node that is not in use.
     numbers: Vec<u32>,
     pub(crate) xattr_blocks: Vec<XattrBlock>,
+    /// Their inodes come after all others.
+    pub(crate) values: Vec<Value>,
+    /// Whether an index has three levels.
+    pub(crate) has_large_directory: bool,
     /// What was handed out, in order.
     pub(crate) allocations: Vec<Allocation>,
     /// Blocks of all allocations.
@@ -170,6 +201,8 @@ impl<'t> Demand<'t> {
             inodes: Vec::with_capacity(tree.len() + 1),
             numbers: vec![0; tree.node_slots()],
             xattr_blocks: Vec::new(),
+            values: Vec::new(),
+            has_large_directory: false,
             allocations: Vec::new(),
             blocks: 0,
             content_bytes: 0,
@@ -178,15 +211,49 @@ impl<'t> Demand<'t> {
             lost_and_found: Node::directory(metadata),
         };
         demand.number_all()?;
-        let mut known = BTreeMap::new();
+        let mut known = Known::default();
         for owner in 0..demand.inodes.len() {
             if owner % 1024 == 0 {
                 options.check_cancel()?;
             }
-            demand.measure(owner, identity.hash_seed, &mut known)?;
+            demand.measure(owner, identity, &mut known)?;
         }
         demand.allocate();
         Ok(demand)
+    }
+
+    /// The inode that an index of [`Self::values`] stands for.
+    pub(crate) fn value_ino(&self, value: usize) -> Ino {
+        Self::ino(self.inodes.len() + value)
+    }
+
+    /// The value that an inode holds.
+    pub(crate) fn value(&self, ino: Ino) -> Option<&Value> {
+        self.values.get(Self::owner(ino)?.checked_sub(self.inodes.len())?)
+    }
+
+    /// What an inode is of the tree.
+    pub(crate) fn planned_of(&self, ino: Ino) -> Option<&Planned<'t>> {
+        self.inodes.get(Self::owner(ino)?)
+    }
+
+    /// The attributes of a node in the form of the disk, with the inodes of their values.
+    pub(crate) fn attributes(&self, planned: &Planned<'t>) -> Result<Placed<'_>, Error> {
+        let xattrs = &self.node(planned).metadata.xattrs;
+        let placed = xattrs::place(xattrs, self.block_size, self.features);
+        let mut placed = placed.map_err(|why| self.refuse(planned.id, why))?;
+        placed.set_elsewhere(planned.values.iter().map(|&number| {
+            let number = index32(number);
+            ValueInode { ino: self.value_ino(number), hash: self.values[number].hash }
+        }));
+        Ok(placed)
+    }
+
+    /// The bytes of a value.
+    pub(crate) fn value_bytes(&self, value: &Value) -> Result<Vec<u8>, Error> {
+        let placed = self.attributes(&self.inodes[index32(value.owner)])?;
+        let attribute = placed.elsewhere().nth(index32(value.nth)).expect("the owner of a value has it");
+        Ok(attribute.value.to_vec())
     }
 
     /// The inode that an index of [`Self::inodes`] stands for.
@@ -202,7 +269,7 @@ impl<'t> Demand<'t> {
 
     /// The highest inode in use; all below it are in use, too.
     pub(crate) fn last_ino(&self) -> Ino {
-        Self::ino(self.inodes.len() - 1)
+        Self::ino(self.inodes.len() + self.values.len() - 1)
     }
 
     pub(crate) fn node(&self, planned: &Planned<'t>) -> &Node {
@@ -266,24 +333,32 @@ impl<'t> Demand<'t> {
             self.numbers[id.index()] = ino.get();
         }
         let (directory, runs) = Default::default();
-        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_block: None });
+        let values = Box::default();
+        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_block: None, values });
     }
 
-    fn measure(&mut self, owner: usize, seed: [u8; 16], known: &mut Known) -> Result<(), Error> {
+    fn measure(&mut self, owner: usize, identity: &Identity, known: &mut Known) -> Result<(), Error> {
         let id = self.inodes[owner].id;
-        let (links, directory, runs) = self.body(id, seed).map_err(|why| self.refuse(id, why))?;
-        let node = self.node(&self.inodes[owner]);
+        let (links, directory, runs) = self.body(id, identity.hash_seed).map_err(|why| self.refuse(id, why))?;
+        let node = id.map_or(&self.lost_and_found, |id| self.tree.node(id));
         let clamped = clamp_time(node.metadata.mtime) != node.metadata.mtime;
         let stored = match &node.kind {
             Kind::File(content) => content.segments().iter().map(|segment| segment.len_bytes).sum(),
             _ => 0,
         };
-        let placed = xattrs::place(&node.metadata.xattrs, self.block_size).map_err(|why| self.refuse(id, why))?;
+        let placed =
+            xattrs::place(&node.metadata.xattrs, self.block_size, self.features).map_err(|why| self.refuse(id, why))?;
         if !(self.features.contains(Features::EXT_ATTR) || placed.tail.is_empty() && placed.block.is_empty()) {
             return Err(self.refuse(id, Unrepresentable::Xattrs));
         }
         let (skipped, digest) = (placed.skipped, (!placed.block.is_empty()).then(|| xattrs::digest(&placed.block)));
-        let xattr_block = digest.map(|digest| self.xattr_block(owner, digest, known));
+        let values: Vec<_> = placed.elsewhere().map(|attribute| attribute.value.to_vec()).collect();
+        let is_large = matches!(directory.as_deref(), Some(DirectoryPlan::Indexed(indexed)) if indexed.levels() > 1);
+        self.has_large_directory |= is_large;
+        let (xattr_block, is_new) = digest.map(|digest| self.xattr_block(owner, digest, known)).unzip();
+        if is_new == Some(true) {
+            self.add_values(owner, &values, Checksum::of_file_system(identity.uuid), known);
+        }
         self.times_clamped += u64::from(clamped);
         self.content_bytes += stored;
         self.xattrs_skipped += skipped;
@@ -293,18 +368,38 @@ impl<'t> Demand<'t> {
     }
 
     /// The block for attributes of that digest: one that is known and has room for another inode, or a new one.
-    fn xattr_block(&mut self, owner: usize, digest: [u8; 32], known: &mut Known) -> u32 {
-        if let Some(&number) = known.get(&digest) {
+    /// Says whether it is new.
+    fn xattr_block(&mut self, owner: usize, digest: [u8; 32], known: &mut Known) -> (u32, bool) {
+        if let Some(&number) = known.blocks.get(&digest) {
             let block = &mut self.xattr_blocks[index32(number)];
             if block.users < XATTR_USERS_MAX {
                 block.users += 1;
-                return number;
+                return (number, false);
             }
         }
         let number = low_u32(u64_of(self.xattr_blocks.len()));
         self.xattr_blocks.push(XattrBlock { owner: low_u32(u64_of(owner)), users: 1, at: 0 });
-        known.insert(digest, number);
-        number
+        known.blocks.insert(digest, number);
+        (number, true)
+    }
+
+    /// Finds inodes for values: those that hold the same, or new ones.
+    fn add_values(&mut self, owner: usize, values: &[Vec<u8>], seed: Checksum, known: &mut Known) {
+        let owner_number = low_u32(u64_of(owner));
+        let numbers = (0..).zip(values).map(|(nth, value)| {
+            let next = low_u32(u64_of(self.values.len()));
+            let number = *known.values.entry(Sha256::digest(value).into()).or_insert(next);
+            if number == next {
+                let len_bytes = u64_of(value.len());
+                let runs = Runs::whole(low_u32(self.block_size.blocks_for(len_bytes)));
+                let hash = seed.add(value).get();
+                self.values.push(Value { owner: owner_number, nth, len_bytes, hash, users: 0, runs, data_at: 0 });
+            }
+            self.values[index32(number)].users += 1;
+            number
+        });
+        let numbers = numbers.collect();
+        self.inodes[owner].values = numbers;
     }
 
     /// Where the block of an inode's attributes is, counted from the first block that is handed out.
@@ -374,6 +469,11 @@ impl<'t> Demand<'t> {
                     self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Xattrs });
                     self.blocks += 1;
                 }
+            }
+            for (owner, value) in (0..).zip(&mut self.values).filter(|_| !files) {
+                value.data_at = self.blocks;
+                self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Value });
+                self.blocks += value.runs.blocks();
             }
         }
     }

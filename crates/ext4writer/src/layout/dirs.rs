@@ -4,7 +4,7 @@ use fstree::NodeId;
 
 use crate::block_size::BlockSize;
 use crate::disk::dir_entry::{capacity, entry_len};
-use crate::disk::htree::{node_max, root_max};
+use crate::disk::htree::{DxEntry, node_max, root_max};
 use crate::features::Features;
 use crate::name_hash::hash;
 use crate::units::{index, low_u32, u64_of};
@@ -18,13 +18,16 @@ pub(crate) struct Form {
     block_len: usize,
     has_checksum: bool,
     has_index: bool,
+    levels_max: usize,
 }
 
 impl Form {
     pub(crate) fn new(block_size: BlockSize, features: Features) -> Self {
         let [has_checksum, has_index] =
             [Features::METADATA_CSUM, Features::DIR_INDEX].map(|feature| features.contains(feature));
-        Self { block_len: block_size.len(), has_checksum, has_index }
+        let is_large = features.contains(Features::LARGE_DIR);
+        let levels_max = if is_large { LEVELS_MAX_LARGE } else { LEVELS_MAX };
+        Self { block_len: block_size.len(), has_checksum, has_index, levels_max }
     }
 
     fn capacity(self) -> usize {
@@ -73,11 +76,15 @@ pub(crate) struct Indexed<'t> {
     entries: Vec<Hashed<'t>>,
     /// The first entry of each leaf.
     leaves: Vec<u32>,
-    /// Index blocks between root and leaves; 0 with one level.
-    nodes: u32,
-    /// Leaves that one of them lists.
-    leaves_per_node: u32,
+    /// Index blocks of each level between root and leaves, from the root down.
+    levels: Vec<u32>,
+    /// Blocks that one of them lists.
+    per_node: u32,
 }
+
+/// Levels of index blocks between root and leaves; two with the feature `large_dir`.
+const LEVELS_MAX: usize = 1;
+const LEVELS_MAX_LARGE: usize = 2;
 
 /// An entry and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +105,7 @@ impl DirectoryPlan<'_> {
     }
 }
 
-/// Plans a directory; `None` when it has more entries than two levels of index hold.
+/// Plans a directory; `None` when it has more entries than the levels of an index hold.
 pub(crate) fn plan<'t>(
     entries: impl Iterator<Item = (&'t [u8], Option<NodeId>)> + Clone,
     seed: [u8; 16],
@@ -117,12 +124,14 @@ pub(crate) fn plan<'t>(
     entries.sort_unstable();
     let leaves = split(entries.iter().map(|entry| entry.name), form.leaf_fill(), 0);
     let [root_max, node_max] = [root_max, node_max].map(|max| max(form.block_len, form.has_checksum));
-    let nodes = if leaves.len() <= root_max { 0 } else { leaves.len().div_ceil(node_max) };
-    if nodes > root_max {
-        return None;
+    let mut levels = Vec::new();
+    let mut below = leaves.len();
+    while below > root_max {
+        below = below.div_ceil(node_max);
+        levels.insert(0, low_u32(u64_of(below)));
     }
-    let [nodes, leaves_per_node] = [nodes, node_max].map(|number| low_u32(u64_of(number)));
-    Some(DirectoryPlan::Indexed(Indexed { entries, leaves, nodes, leaves_per_node }))
+    let per_node = low_u32(u64_of(node_max));
+    (levels.len() <= form.levels_max).then_some(DirectoryPlan::Indexed(Indexed { entries, leaves, levels, per_node }))
 }
 
 /// The first entry of each block, when a block holds `fill` bytes of them and `filled` are taken in the first.
@@ -146,20 +155,40 @@ fn part<'e, E>(entries: &'e [E], firsts: &[u32], block: u32) -> &'e [E] {
 }
 
 impl<'t> Indexed<'t> {
-    /// Index blocks between root and leaves.
-    pub(crate) fn nodes(&self) -> u32 {
-        self.nodes
+    /// Levels of index blocks between root and leaves.
+    pub(crate) fn levels(&self) -> usize {
+        self.levels.len()
     }
 
-    /// The leaves that an index block below the root lists.
-    pub(crate) fn leaves_of(&self, node: u32) -> std::ops::Range<u32> {
-        let first = node * self.leaves_per_node;
-        first..(first + self.leaves_per_node).min(self.leaf_count())
+    /// What an index block lists, the root being block 0: the lowest hash and the block of each that is below it.
+    pub(crate) fn index_entries(&self, block: u32) -> Vec<DxEntry> {
+        let (level, node) = self.place(block);
+        let first_below = 1 + self.levels[..level].iter().sum::<u32>();
+        let below = self.levels.get(level).copied().unwrap_or(self.leaf_count());
+        let children = match level {
+            0 => 0..below,
+            _ => node * self.per_node..((node + 1) * self.per_node).min(below),
+        };
+        // So many leaves stand below a child, wherever all are full.
+        let leaves = (level..self.levels.len()).fold(1, |leaves, _| leaves * self.per_node);
+        children.map(|child| DxEntry { hash: self.leaf_hash(child * leaves), block: first_below + child }).collect()
+    }
+
+    /// The level of an index block, 0 being that of the root, and which block of its level it is.
+    fn place(&self, block: u32) -> (usize, u32) {
+        let mut first = 1;
+        for (level, &nodes) in (1..).zip(&self.levels) {
+            if block >= first && block < first + nodes {
+                return (level, block - first);
+            }
+            first += nodes;
+        }
+        (0, 0)
     }
 
     /// The block of the directory that is its first leaf.
     pub(crate) fn first_leaf(&self) -> u32 {
-        1 + self.nodes
+        1 + self.levels.iter().sum::<u32>()
     }
 
     pub(crate) fn leaf_count(&self) -> u32 {
@@ -230,6 +259,27 @@ mod tests {
             panic!("20,000 entries need an index");
         };
         // 12 names of 255 bytes fill a leaf to four fifths: 1,667 leaves, 4 index blocks.
-        assert_eq!((indexed.leaf_count(), indexed.nodes()), (1667, 4));
+        assert_eq!((indexed.leaf_count(), indexed.levels.as_slice()), (1667, &[4][..]));
+    }
+
+    #[test]
+    fn three_levels_where_two_do_not_hold_the_leaves() {
+        // Three such names are a leaf of 1 KiB at four fifths: 20,000 leaves, and a root and its blocks list 123 times 126.
+        let names: Vec<Vec<u8>> = (0..60_000).map(|i| format!("{i:0250}").into_bytes()).collect();
+        let entries = || names.iter().map(|name| (name.as_slice(), None));
+        let without = Form::new(BlockSize::Kib1, Features::default() - Features::LARGE_DIR);
+        assert!(plan(entries(), [1; 16], without).is_none());
+        let form = Form::new(BlockSize::Kib1, Features::default());
+        let Some(DirectoryPlan::Indexed(indexed)) = plan(entries(), [1; 16], form) else {
+            panic!("three levels hold them");
+        };
+        assert_eq!(indexed.levels, [2, 159]);
+        // Every block but the root is listed once, and hashes ascend all the way.
+        let lists: Vec<Vec<DxEntry>> = (0..indexed.first_leaf()).map(|block| indexed.index_entries(block)).collect();
+        let blocks: Vec<u32> = lists.iter().flatten().map(|entry| entry.block).collect();
+        assert_eq!(blocks, (1..indexed.first_leaf() + indexed.leaf_count()).collect::<Vec<_>>());
+        let bottom: Vec<u32> = lists[3..].iter().flatten().map(|entry| entry.hash).collect();
+        assert!(bottom.is_sorted() && lists.iter().all(|list| list.len() <= 126));
+        assert_eq!(lists[0][1].hash, lists[1 + 1][0].hash);
     }
 }

@@ -4,7 +4,7 @@
 //! Tree ──Demand::of──▶ Demand (inodes, blocks in order) ──Geometry::new──▶ Geometry (what is free) ──▶ Layout
 //! ```
 //!
-//! Free blocks are handed out from the first to the last without a gap: journal, resize inode, directories, attributes and
+//! Free blocks are handed out from the first to the last without a gap: journal, resize inode, orphan file, directories, attributes and
 //! link targets, files, then the extent trees of the few files that need them. So "the n-th free block" is a place, and
 //! which blocks are in use is a matter of one comparison.
 
@@ -21,6 +21,7 @@ use fstree::Tree;
 use crate::block_size::BlockSize;
 use crate::disk::extent::ROOT_MAX;
 use crate::error::Error;
+use crate::features::Features;
 use crate::options::{ImageSize, Inodes, Journal, Options};
 use crate::units::{Ino, low_u32, u64_of};
 use demand::{Demand, Run, Runs};
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) journal: Runs,
     /// The block of the resize inode, where there is room to grow.
     pub(crate) resize_at: Option<u64>,
+    /// Where the orphan file is, and its blocks; none without a journal.
+    pub(crate) orphans: Option<(u64, Runs)>,
     /// The first block of the tree's own.
     pub(crate) content_at: u64,
     /// Extent trees that do not fit into their inodes, in order of the inodes.
@@ -125,10 +128,14 @@ fn too_large(block_size: BlockSize) -> Error {
 
 impl Plan {
     fn new(demand: &Demand<'_>, options: &Options, blocks: u64, headroom: u64) -> Result<Self, TooSmall> {
-        let geometry = Geometry::new(blocks, demand.inode_count(), options)?;
+        let has_orphans = options.features.contains(Features::ORPHAN_FILE);
+        let geometry = Geometry::new(blocks, demand.inode_count() + u64::from(has_orphans), options)?;
         let journal = Runs::whole(journal_blocks(geometry.blocks, options.journal));
         let resize_at = (geometry.reserved_desc_blocks > 0).then(|| journal.blocks());
-        let content_at = journal.blocks() + u64::from(resize_at.is_some());
+        let orphans_at = journal.blocks() + u64::from(resize_at.is_some());
+        let orphans = (has_orphans && journal.blocks() > 0)
+            .then(|| (orphans_at, Runs::whole(orphan_file_blocks(geometry.blocks))));
+        let content_at = orphans_at + orphans.as_ref().map_or(0, |(_, runs)| runs.blocks());
         let trees_at = content_at + demand.blocks;
         let missing = |used: u64| {
             let missing = (used + headroom).saturating_sub(geometry.free_blocks);
@@ -148,10 +155,10 @@ impl Plan {
                 blocks_min: blocks.max(options.reserved_blocks.saturating_mul(2).saturating_sub(1)) + 1,
             });
         }
-        let extent_trees = extent_trees(demand, &geometry, &journal, content_at);
+        let extent_trees = extent_trees(demand, &geometry, &journal, orphans.as_ref(), content_at);
         let used = extent_trees.last().map_or(trees_at, |tree| tree.at + tree.blocks);
         missing(used)?;
-        Ok(Self { geometry, journal, resize_at, content_at, extent_trees, used })
+        Ok(Self { geometry, journal, resize_at, orphans, content_at, extent_trees, used })
     }
 
     /// The extent tree of an inode beyond what fits into the inode.
@@ -185,7 +192,18 @@ fn journal_blocks(blocks: u64, journal: Journal) -> u32 {
     }
 }
 
-fn extent_trees(demand: &Demand<'_>, geometry: &Geometry, journal: &Runs, content_at: u64) -> Vec<ExtentTree> {
+/// The sizes that `mke2fs` chooses (lib/ext2fs, `ext2fs_default_orphan_file_blocks`).
+fn orphan_file_blocks(blocks: u64) -> u32 {
+    low_u32((blocks / 4_096).clamp(32, 512))
+}
+
+fn extent_trees(
+    demand: &Demand<'_>,
+    geometry: &Geometry,
+    journal: &Runs,
+    orphans: Option<&(u64, Runs)>,
+    content_at: u64,
+) -> Vec<ExtentTree> {
     let mut at = content_at + demand.blocks;
     let mut trees = Vec::new();
     let mut add = |ino, runs: &[Run], data_at| {
@@ -201,6 +219,12 @@ fn extent_trees(demand: &Demand<'_>, geometry: &Geometry, journal: &Runs, conten
         if planned.runs.blocks() > u64_of(ROOT_MAX) {
             add(Demand::ino(owner), planned.runs.as_slice(), content_at + planned.data_at);
         }
+    }
+    for (number, value) in demand.values.iter().enumerate() {
+        add(demand.value_ino(number), value.runs.as_slice(), content_at + value.data_at);
+    }
+    if let Some((at, runs)) = orphans {
+        add(demand.last_ino().next(), runs.as_slice(), *at);
     }
     trees
 }
@@ -249,7 +273,17 @@ impl Layout<'_> {
     /// Inodes that are not in use.
     #[must_use]
     pub fn free_inodes(&self) -> u32 {
-        self.inodes() - self.demand.last_ino().get()
+        self.inodes() - self.last_ino().get()
+    }
+
+    /// The highest inode in use; all below it that are not reserved are in use, too.
+    pub(crate) fn last_ino(&self) -> Ino {
+        self.orphan_ino().unwrap_or(self.demand.last_ino())
+    }
+
+    /// The inode of the orphan file.
+    pub(crate) fn orphan_ino(&self) -> Option<Ino> {
+        self.plan.orphans.as_ref().map(|_| self.demand.last_ino().next())
     }
 
     /// Blocks of the journal, 0 without one.

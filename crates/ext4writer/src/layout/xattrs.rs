@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::acl;
 use crate::block_size::BlockSize;
-use crate::disk::xattr::{Attribute, TAIL_CAPACITY, block_capacity};
+use crate::disk::xattr::{Attribute, TAIL_CAPACITY, ValueInode, block_capacity};
 use crate::error::Unrepresentable;
+use crate::features::Features;
 use crate::units::{low_u8, u64_of};
 
 /// `e_name_index` of the prefixes that Linux has on ext4.
@@ -20,13 +21,30 @@ const ACLS: [(&[u8], u8); 2] = [(b"system.posix_acl_access", 2), (b"system.posix
 #[derive(Debug, Default)]
 pub(crate) struct Placed<'a> {
     pub(crate) tail: Vec<Attribute<'a>>,
+    /// Those whose value is in an inode of its own do not say yet in which.
     pub(crate) block: Vec<Attribute<'a>>,
     /// Attributes with a name that Linux does not have on ext4: `setxattr` would refuse them, too.
     pub(crate) skipped: u64,
 }
 
-/// Places attributes: the tail first, in order, as long as one fits.
-pub(crate) fn place(xattrs: &Xattrs, block_size: BlockSize) -> Result<Placed<'_>, Unrepresentable> {
+impl<'a> Placed<'a> {
+    /// The attributes whose values are in inodes of their own, in order.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = &Attribute<'a>> {
+        self.block.iter().filter(|attribute| attribute.value_inode.is_some())
+    }
+
+    /// Says in which inodes these values are, in the same order.
+    pub(crate) fn set_elsewhere(&mut self, inodes: impl Iterator<Item = ValueInode>) {
+        let elsewhere = self.block.iter_mut().filter(|attribute| attribute.value_inode.is_some());
+        for (attribute, inode) in elsewhere.zip(inodes) {
+            attribute.value_inode = Some(inode);
+        }
+    }
+}
+
+/// Places attributes: the tail first, in order, as long as one fits. With the feature `ea_inode` the longest values that a block
+/// has no room for go to inodes of their own.
+pub(crate) fn place(xattrs: &Xattrs, block_size: BlockSize, features: Features) -> Result<Placed<'_>, Unrepresentable> {
     let mut placed = Placed::default();
     let mut attributes = Vec::with_capacity(xattrs.len());
     for (name, value) in xattrs {
@@ -49,10 +67,29 @@ pub(crate) fn place(xattrs: &Xattrs, block_size: BlockSize) -> Result<Placed<'_>
         }
     }
     let max_bytes = block_capacity(block_size.len());
+    if block_len > max_bytes && features.contains(Features::EA_INODE) {
+        block_len = move_out(&mut placed.block, block_len, max_bytes);
+    }
     if block_len > max_bytes {
         return Err(Unrepresentable::XattrSize { len_bytes: block_len, max_bytes });
     }
     Ok(placed)
+}
+
+/// Moves values out of a block, the longest first, until the rest fits; how long that is.
+fn move_out(block: &mut [Attribute<'_>], mut block_len: usize, max_bytes: usize) -> usize {
+    let mut longest: Vec<&mut Attribute<'_>> =
+        block.iter_mut().filter(|attribute| !attribute.value.is_empty()).collect();
+    longest.sort_by_key(|attribute| std::cmp::Reverse(attribute.value.len()));
+    for attribute in longest {
+        if block_len <= max_bytes {
+            break;
+        }
+        block_len -= attribute.len();
+        attribute.value_inode = Some(ValueInode::default());
+        block_len += attribute.len();
+    }
+    block_len
 }
 
 /// What two blocks of the same attributes have in common, and no others.
@@ -70,7 +107,13 @@ pub(crate) fn digest(attributes: &[Attribute<'_>]) -> [u8; 32] {
 fn attribute<'a>(name: &'a [u8], value: &'a [u8]) -> Result<Option<Attribute<'a>>, Unrepresentable> {
     if let Some(&(_, e_name_index)) = ACLS.iter().find(|(acl, _)| *acl == name) {
         let value = acl::to_disk(value).map_err(|what| Unrepresentable::Acl { name: name.to_vec(), what })?;
-        return Ok(Some(Attribute { e_name_index, e_name_len: 0, name: b"", value: Cow::Owned(value) }));
+        return Ok(Some(Attribute {
+            e_name_index,
+            e_name_len: 0,
+            name: b"",
+            value: Cow::Owned(value),
+            value_inode: None,
+        }));
     }
     let known = PREFIXES.iter().find_map(|&(prefix, index)| Some((name.strip_prefix(prefix)?, index)));
     let Some((rest, e_name_index)) = known.filter(|(rest, _)| !rest.is_empty()) else {
@@ -80,7 +123,8 @@ fn attribute<'a>(name: &'a [u8], value: &'a [u8]) -> Result<Option<Attribute<'a>
         return Err(Unrepresentable::XattrName { name: name.to_vec() });
     }
     let e_name_len = low_u8(u64_of(rest.len()));
-    Ok(Some(Attribute { e_name_index, e_name_len, name: rest, value: Cow::Borrowed(value) }))
+    let value = Cow::Borrowed(value);
+    Ok(Some(Attribute { e_name_index, e_name_len, name: rest, value, value_inode: None }))
 }
 
 #[cfg(test)]
@@ -94,14 +138,14 @@ mod tests {
     #[test]
     fn small_ones_stay_in_the_inode() {
         let xattrs = xattrs(&[(b"user.a", 8), (b"security.capability", 20)]);
-        let placed = place(&xattrs, BlockSize::Kib4).unwrap();
+        let placed = place(&xattrs, BlockSize::Kib4, Features::default()).unwrap();
         assert_eq!((placed.tail.len(), placed.block.len(), placed.skipped), (2, 0, 0));
     }
 
     #[test]
     fn a_block_is_ordered_by_prefix_length_and_name() {
         let xattrs = xattrs(&[(b"user.bb", 90), (b"user.c", 90), (b"trusted.a", 90), (b"user.a", 90)]);
-        let placed = place(&xattrs, BlockSize::Kib4).unwrap();
+        let placed = place(&xattrs, BlockSize::Kib4, Features::default()).unwrap();
         let names: Vec<_> = placed.block.iter().map(|a| (a.e_name_index, a.name)).collect();
         assert_eq!(names, [(1, &b"a"[..]), (1, b"c"), (1, b"bb"), (4, b"a")]);
     }
@@ -109,15 +153,31 @@ mod tests {
     #[test]
     fn what_linux_does_not_have_is_counted_and_what_does_not_fit_is_refused() {
         let odd = xattrs(&[(b"com.apple.quarantine", 3), (b"user.", 3), (b"system.nfs4_acl", 3), (b"user.ok", 3)]);
-        let placed = place(&odd, BlockSize::Kib4).unwrap();
+        let placed = place(&odd, BlockSize::Kib4, Features::default()).unwrap();
         assert_eq!((placed.tail.len(), placed.skipped), (1, 3));
         // Entry of 20 bytes and value fill the block exactly, then not.
         for size in BlockSize::ALL {
             let capacity = block_capacity(size.len());
-            assert!(place(&xattrs(&[(b"user.abcd", capacity - 20)]), size).is_ok());
-            assert!(place(&xattrs(&[(b"user.abcd", capacity - 19)]), size).is_err());
+            let without = Features::default() - Features::EA_INODE;
+            assert!(place(&xattrs(&[(b"user.abcd", capacity - 20)]), size, without).is_ok());
+            assert!(place(&xattrs(&[(b"user.abcd", capacity - 19)]), size, without).is_err());
         }
         let long = [b"user.".as_slice(), &[b'x'; 256]].concat();
-        assert!(matches!(place(&xattrs(&[(&long, 1)]), BlockSize::Kib4), Err(Unrepresentable::XattrName { .. })));
+        let refused = xattrs(&[(&long, 1)]);
+        let refused = place(&refused, BlockSize::Kib4, Features::default());
+        assert!(matches!(refused, Err(Unrepresentable::XattrName { .. })));
+    }
+
+    #[test]
+    fn the_longest_values_leave_a_block_that_is_too_full() {
+        let list = [(&b"user.a"[..], 2_000), (b"user.b", 3_000), (b"user.c", 1_000), (b"user.d", 65_536)];
+        let xattrs = xattrs(&list);
+        let names = |size| {
+            let placed = place(&xattrs, size, Features::default()).unwrap();
+            placed.elsewhere().map(|attribute| attribute.name[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(names(BlockSize::Kib4), b"bd");
+        assert_eq!(names(BlockSize::Kib2), b"abd");
+        assert_eq!(names(BlockSize::Kib1), b"abcd");
     }
 }

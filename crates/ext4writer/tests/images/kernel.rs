@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ext4writer::{BlockSize, Journal, Options};
+use ext4writer::{BlockSize, Features, Journal, Options};
 use fstree::{Kind, Metadata, NodeId, Tree, walk};
 
 use crate::support::{Image, bytes_of, fsck, image, sized, skip, unmount};
@@ -363,5 +363,94 @@ fn images_grow() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         fsck("-fn", &image.path);
         crate::support::read_back(&builder.tree, &image.path);
+    }
+}
+
+#[test]
+fn the_kernel_reads_and_changes_values_in_inodes() {
+    for block_size in BlockSize::ALL {
+        let mut builder = Builder::new();
+        let file = || Kind::File(fstree::Content::default());
+        let with = |list: &[(&[u8], usize, u8)]| {
+            let xattrs = list.iter().map(|&(name, len, byte)| (name.into(), vec![byte; len].into()));
+            Metadata { xattrs: xattrs.collect(), ..metadata(0o644) }
+        };
+        // The largest there is, equal values of several files, blocks that are shared, and one beside what a block holds.
+        builder.add(Tree::ROOT, "largest", with(&[(b"user.v", 65_536, b'l')]), file());
+        for number in 0..3 {
+            builder.add(Tree::ROOT, format!("same{number}"), with(&[(b"user.v", 20_000, b's')]), file());
+        }
+        builder.add(Tree::ROOT, "other name", with(&[(b"trusted.w", 20_000, b's')]), file());
+        let many = [
+            (&b"user.a"[..], 70, b'a'),
+            (b"user.b", 5_000, b'b'),
+            (b"security.c", 30_000, b'c'),
+            (b"user.d", 700, b'd'),
+        ];
+        builder.add(Tree::ROOT, "many", with(&many), Kind::Directory(Default::default()));
+        let image = image(&builder.tree, &Options { block_size, ..sized((30 << 20) + 700) });
+        crate::support::verify(&image.path);
+        let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+        compare(&builder.tree, &mount.0);
+        let path = |name: &str| mount.0.join(name);
+        fs::remove_file(path("largest")).unwrap();
+        fs::remove_file(path("same0")).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(path("same1"), "user.v", &[b'n'; 40_000], flags).unwrap();
+        rustix::fs::setxattr(path("same2"), "user.v", b"short", flags).unwrap();
+        fs::write(path("new"), "new").unwrap();
+        rustix::fs::setxattr(path("new"), "user.v", &[b's'; 20_000], flags).unwrap();
+        assert_eq!(xattrs_of(&path("same1"))[&b"user.v"[..]], vec![b'n'; 40_000]);
+        assert_eq!(xattrs_of(&path("other name"))[&b"trusted.w"[..]], vec![b's'; 20_000]);
+        drop(mount);
+        fsck("-fn", &image.path);
+        crate::support::verify(&image.path);
+    }
+}
+
+#[test]
+fn the_kernel_reads_and_writes_an_index_of_three_levels() {
+    let mut builder = Builder::new();
+    let d = builder.directory(Tree::ROOT, "d");
+    for number in 0..60_000 {
+        builder.add(d, format!("{number:0250}"), metadata(0o600), Kind::Fifo);
+    }
+    let options = Options { block_size: BlockSize::Kib1, ..sized(300 << 20) };
+    let image = image(&builder.tree, &options);
+    crate::support::verify(&image.path);
+    let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+    compare_names(&builder.tree, &mount.0);
+    for number in 0..3_000 {
+        fs::write(mount.0.join(format!("d/new-{number:0200}")), "x").unwrap();
+        fs::remove_file(mount.0.join(format!("d/{:0250}", number * 7))).unwrap();
+    }
+    drop(mount);
+    fsck("-fn", &image.path);
+    crate::support::verify(&image.path);
+}
+
+#[test]
+fn the_kernel_uses_the_orphan_file() {
+    for block_size in BlockSize::ALL {
+        let mut builder = Builder::new();
+        builder.file(Tree::ROOT, "f", 100_000);
+        let features = Features::default() | Features::ORPHAN_FILE;
+        let image = image(&builder.tree, &Options { block_size, features, ..sized(64 << 20) });
+        crate::support::verify(&image.path);
+        let Some(mount) = Mount::new(&image, "loop,rw") else { return };
+        // A file that is open has no name any more: it is in the orphan file, also of a copy that is made now.
+        let open = fs::File::open(mount.0.join("f")).unwrap();
+        fs::remove_file(mount.0.join("f")).unwrap();
+        fs::File::open(&mount.0).unwrap().sync_all().unwrap();
+        let copy = image.directory.path().join("crashed");
+        let copied = Command::new("cp").arg("--sparse=always").args([&image.path, &copy]).status().unwrap();
+        assert!(copied.success());
+        let mended = Command::new("e2fsck").arg("-fy").arg(&copy).output().unwrap();
+        let said = String::from_utf8_lossy(&mended.stdout);
+        assert!(mended.status.code() == Some(1) && said.contains("orphan"), "{block_size:?}: {said}");
+        drop(open);
+        drop(mount);
+        fsck("-fn", &image.path);
+        crate::support::verify(&image.path);
     }
 }

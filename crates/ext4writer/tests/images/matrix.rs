@@ -35,9 +35,9 @@ fn features() -> [Features; 8] {
         Features::DIR_INDEX | Features::FILETYPE,
         Features::SPARSE_SUPER,
         Features::METADATA_CSUM_SEED | Features::EXTRA_ISIZE | Features::DIR_NLINK,
-        Features::all() - (Features::EXT_ATTR | Features::LARGE_FILE | Features::HUGE_FILE),
+        Features::default() - (Features::EXT_ATTR | Features::LARGE_FILE | Features::HUGE_FILE),
     ];
-    without.map(|without| Features::all() - without)
+    without.map(|without| Features::default() - without)
 }
 
 fn variants() -> Vec<Options> {
@@ -56,7 +56,7 @@ fn variants() -> Vec<Options> {
             journal,
             inodes,
             grow_factor: if features.contains(Features::SPARSE_SUPER) { [1_024, 0, 3][number % 3] } else { 0 },
-            features,
+            features: if journal == Journal::None { features } else { features | Features::ORPHAN_FILE },
             inode_tables: match number % 3 {
                 0 => InodeTables::Full,
                 1 if has_checksums => InodeTables::Lazy,
