@@ -24,8 +24,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The address of the database.
     pub database: Option<Secret>,
-    /// The directory that all hosts of the service mount.
-    pub objects: Option<PathBuf>,
+    /// What all hosts of the service share beside the database.
+    pub objects: Option<String>,
     /// The directory of layers and step results.
     pub cache: Option<PathBuf>,
     /// The OCI runtime.
@@ -139,7 +139,7 @@ const KEYS: [(&str, &str, &str); 32] = [
     ),
     (
         "objects",
-        "A directory that all hosts with the same database mount, for images and logs; only one host can use a database if it is not set.",
+        "For many hosts with one database: images and logs, in a directory that they mount or in s3://BUCKET/PREFIX (credentials: AWS_*).",
         "\"/srv/drydock/objects\"",
     ),
     (
@@ -233,8 +233,10 @@ impl Config {
 
     fn check(self) -> Result<Self, ConfigError> {
         match &self.objects {
-            Some(place) if place.to_string_lossy().contains("://") => {
-                return Err(ConfigError::Values("objects has to be a directory that all hosts mount"));
+            Some(place) if place.contains("://") && !place.starts_with("s3://") => {
+                return Err(ConfigError::Values(
+                    "objects has to be a directory that all hosts mount, or s3://BUCKET/PREFIX",
+                ));
             }
             Some(_) if self.database.is_none() => {
                 return Err(ConfigError::Values("objects is for hosts that share a database: set database too"));
@@ -397,7 +399,7 @@ mod tests {
         assert!(read("", &[("DRYDOCK_BUILDERS", "x")]).unwrap_err().contains("DRYDOCK_BUILDERS"));
         assert!(read("disk_size_bytes = 1", &[]).unwrap_err().contains("disk_size_bytes_min"));
         assert!(read("objects = 'o'", &[]).unwrap_err().contains("set database"));
-        assert!(read("objects = 's3://o'\ndatabase = 'postgres://a'", &[]).unwrap_err().contains("a directory"));
+        assert!(read("objects = 'gs://o'\ndatabase = 'postgres://a'", &[]).unwrap_err().contains("s3://BUCKET"));
         assert!(read("lease_seconds = 0", &[]).unwrap_err().contains("1 or more"));
     }
 }

@@ -10,8 +10,9 @@ pub struct Config {
     pub data: PathBuf,
     /// The `postgres://` address of the database. Default: none, a file of SQLite in `data`.
     pub database: Option<String>,
-    /// The directory of images and logs that all hosts with the same database mount. Default: none, for a host alone.
-    pub objects: Option<PathBuf>,
+    /// Where images and logs of all hosts with the same database are: a directory that they mount, or `s3://BUCKET/PREFIX`.
+    /// Default: none, for a host alone.
+    pub objects: Option<String>,
     /// Builds at one time on this host. Default: 2. 0 builds nothing here.
     pub builders: usize,
     /// Pending and building templates of one owner. Default: 2.

@@ -106,6 +106,14 @@ pub enum Error {
     /// Objects without a database.
     #[error("`objects` is for hosts that share a database of PostgreSQL: set `database` too")]
     ObjectsAlone,
+    /// An object, or the place of all.
+    #[error("{name} among the objects: {why}")]
+    Object {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// An image that a template has.
     #[error("the image {digest} is gone from the objects; its templates can't be used")]
     ImageGone {

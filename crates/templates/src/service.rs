@@ -233,8 +233,9 @@ impl Templates {
             (database, None) => (store::open(&config.data, database.as_deref())?.into(), None),
             (None, Some(_)) => return Err(Error::ObjectsAlone),
             (Some(address), Some(objects)) => {
+                let scratch = config.data.join("images").join("tmp");
                 let store = Arc::new(Postgres::open(address)?);
-                let shared = Shared { store: Arc::clone(&store), objects: Objects::open(objects, &node)? };
+                let shared = Shared { store: Arc::clone(&store), objects: Objects::open(objects, &node, &scratch)? };
                 (store, Some(Arc::new(shared)))
             }
         };
@@ -439,7 +440,7 @@ impl Templates {
         self.inner.hub.state(&id);
         recover::remove_logs(&log::directory(&self.inner.logs, &id))?;
         if let Some(shared) = &self.inner.shared {
-            recover::remove_logs(&log::directory(&shared.objects.logs(), &id))?;
+            shared.objects.remove_logs(&id)?;
         }
         Ok(id)
     }
@@ -485,7 +486,7 @@ impl Templates {
         if let Some(shared) = &self.inner.shared
             && !image.exists()
         {
-            shared.fetch_image(&digest, &self.inner.images)?;
+            shared.fetch_image(&digest, template.ext4_size_bytes, &self.inner.images)?;
         }
         Ok(Resolved { image, config, template })
     }

@@ -11,7 +11,7 @@ use crate::artifact::{Images, remove_file};
 use crate::error::Error;
 use crate::lifecycle::Status;
 use crate::log::{self, LogReader};
-use crate::objects::{ImageObject, Objects};
+use crate::objects::{ImageObject, Logs, Objects};
 use crate::service::Inner;
 use crate::store::{Change, Postgres, Store};
 use crate::template::TemplateId;
@@ -32,7 +32,7 @@ impl Shared {
             self.objects.put_log(id, attempt, |out| {
                 let mut since = 0;
                 while let Some(batch) = self.store.log_after(id, Some(attempt), since)? {
-                    out.write_all(&batch.lines).map_err(Error::file(self.objects.logs()))?;
+                    out.write_all(&batch.lines).map_err(Error::file(id.as_str()))?;
                     since = batch.seqs.end;
                 }
                 Ok(())
@@ -41,10 +41,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Gets an image that this host lacks.
-    pub(crate) fn fetch_image(&self, digest: &str, images: &Images) -> Result<(), Error> {
+    /// Gets an image of that size which this host lacks.
+    pub(crate) fn fetch_image(&self, digest: &str, size_bytes: u64, images: &Images) -> Result<(), Error> {
         let temporary = images.fetching(digest);
-        let fetched = self.objects.fetch_image(digest, &temporary).and_then(|there| match there {
+        let fetched = self.objects.fetch_image(digest, size_bytes, &temporary).and_then(|there| match there {
             true => images.keep(&temporary, digest).map(drop),
             false => Err(Error::ImageGone { digest: digest.to_owned() }),
         });
@@ -65,7 +65,7 @@ impl Shared {
         let logged = self.objects.logged()?;
         let there: BTreeSet<TemplateId> = self.store.there(&logged)?.into_iter().collect();
         for gone in logged.iter().filter(|id| !there.contains(id)) {
-            crate::recover::remove_logs(&log::directory(&self.objects.logs(), gone))?;
+            self.objects.remove_logs(gone)?;
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ pub(crate) struct SharedReader {
     id: TemplateId,
     only: Option<u32>,
     next_seq: u64,
-    ended: Option<LogReader>,
+    ended: Option<(LogReader, Logs)>,
 }
 
 impl SharedReader {
@@ -158,9 +158,12 @@ impl SharedReader {
                 return Ok(Vec::new());
             }
         }
-        let logs = self.shared.objects.logs();
-        let ended = self.ended.get_or_insert_with(|| LogReader::new(&logs, &self.id, self.only, self.next_seq));
-        let lines = ended.read(last).map_err(Error::file(logs))?;
+        if self.ended.is_none() {
+            let logs = self.shared.objects.fetch_logs(&self.id, last)?;
+            self.ended = Some((LogReader::new(logs.path(), &self.id, self.only, self.next_seq), logs));
+        }
+        let (ended, logs) = self.ended.as_mut().expect("there since above");
+        let lines = ended.read(last).map_err(Error::file(logs.path()))?;
         self.next_seq = ended.next_seq();
         Ok(lines)
     }

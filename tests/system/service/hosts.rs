@@ -1,13 +1,15 @@
 //! `drydock serve` on many hosts: processes with data folders of their own, one database, one directory of objects.
 
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use drydock_tests::{Postgres, base_image, privileged, sha256};
+use drydock_tests::{Postgres, base_image, cache, privileged, run, sha256};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::server::Server;
+use super::server::{Server, small_base};
 
 /// A step that takes some time and gives another image each time.
 fn dockerfile(number: u32) -> String {
@@ -26,7 +28,7 @@ impl Drop for Hosts<'_> {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for place in places.filter(|place| Path::new(place).starts_with(self.dir)) {
-            drop(std::process::Command::new("umount").args(["--lazy", place]).output());
+            drop(Command::new("umount").args(["--lazy", place]).output());
         }
     }
 }
@@ -140,6 +142,111 @@ fn processes_are_one_service() {
     assert_eq!(std::fs::read_dir(dir.path().join("objects/tmp")).unwrap().count(), 0);
 }
 
+/// A store that speaks S3, in the memory of a process.
+struct Store {
+    process: Child,
+    url: String,
+}
+
+impl Store {
+    fn start() -> Self {
+        let place = cache().join("moto");
+        if !place.join("moto").exists() {
+            let install = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--root-user-action=ignore",
+                "--target",
+            ];
+            run(Command::new("python3").args(install).arg(&place).arg("moto[server]==5.2.5"));
+        }
+        // A port that is free now; nobody else asks for it in this moment.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut serve = Command::new("python3");
+        serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]).env("PYTHONPATH", &place).current_dir("/");
+        let process = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let store = Self { process, url: format!("http://127.0.0.1:{port}") };
+        until("the store makes a bucket", || store.curl(&["--fail", "--request", "PUT"], "/drydock").is_some());
+        store
+    }
+
+    fn curl(&self, args: &[&str], path: &str) -> Option<String> {
+        let output =
+            Command::new("curl").arg("--silent").args(args).arg(format!("{}{path}", self.url)).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The names in the bucket.
+    fn names(&self) -> Vec<String> {
+        let list = self.curl(&[], "/drydock?list-type=2").unwrap();
+        list.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// The objects in a bucket: an image in parts, its log, and nothing when the template is gone. An image that the store changed is
+/// not used.
+#[test]
+fn objects_may_be_in_a_bucket() {
+    if !privileged(&["curl", "python3"]) {
+        return;
+    }
+    let Some(server) = Postgres::start() else { return };
+    let store = Store::start();
+    let dir = tempfile::tempdir().unwrap();
+    let database = server.database("drydock");
+    let start = |name: &str, role: &str| {
+        let settings = [
+            ("DRYDOCK_DATABASE", database.as_str()),
+            ("DRYDOCK_OBJECTS", "s3://drydock/of/the service"),
+            ("DRYDOCK_ROLE", role),
+            ("DRYDOCK_IMAGE_GRACE_SECONDS", "0"),
+            ("DRYDOCK_DISK_SIZE_BYTES", "83886080"),
+            ("AWS_ENDPOINT_URL", &store.url),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ];
+        Server::start(&dir.path().join(name), small_base(), &settings)
+    };
+    let here = start("here", "api");
+    let key = here.key.clone().unwrap();
+    let there = start("there", "api");
+    let builder = start("builder", "builder");
+    let id = submit(&here, &key, "FROM nodeops/sandbox:debian\nWORKDIR /w\n");
+    let logs = [&here, &there].map(|api| log(api, &key, &id));
+    assert_eq!(logs[0], logs[1]);
+    until("the log is an object", || server.psql("drydock", "SELECT 1 FROM log_lines").stdout.is_empty());
+    assert_eq!(log(&there, &key, &id), logs[0]);
+    let digest = get(&here, &key, &id)["rootfs_sha256"].as_str().unwrap().to_owned();
+    let names = store.names();
+    let expected = [format!("of/the service/images/{digest}/{id}.1"), format!("of/the service/logs/{id}/1.ndjson")];
+    assert_eq!(names, expected);
+    let resolve = |api: &Server| api.request(&key, "GET", "/v1/templates/env/resolve", None).unwrap();
+    let image = |name: &str| dir.path().join(name).join("images").join(format!("{digest}.ext4"));
+    assert_eq!(resolve(&there).0, 200);
+    assert_eq!(sha256(&image("there")), digest);
+    assert_eq!(std::fs::metadata(image("there")).unwrap().len(), 80 << 20);
+    // The store lies: the same name, other bytes.
+    let path = format!("/drydock/{}", names[0].replace(' ', "%20"));
+    assert!(store.curl(&["--fail", "--request", "PUT", "--data", "other bytes"], &path).is_some());
+    assert_eq!(resolve(&here).0, 500);
+    assert!(!image("here").exists());
+    assert_eq!(there.request(&key, "DELETE", &format!("/v1/templates/{id}"), None).unwrap().0, 200);
+    until("nothing is left in the bucket", || store.names().is_empty());
+    for host in [builder, there, here] {
+        host.stop();
+    }
+}
+
 #[test]
 fn keys_are_kept_in_the_database() {
     if !privileged(&[]) {
@@ -149,7 +256,7 @@ fn keys_are_kept_in_the_database() {
     let dir = tempfile::tempdir().unwrap();
     let database = server.database("drydock");
     let key = |args: &[&str]| {
-        let mut key = std::process::Command::new(drydock_tests::drydock());
+        let mut key = Command::new(drydock_tests::drydock());
         let output =
             key.arg("key").args(args).env("DRYDOCK_DATABASE", &database).current_dir(dir.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
@@ -160,7 +267,7 @@ fn keys_are_kept_in_the_database() {
     key(&["revoke", id]);
     assert!(key(&["list"]).contains("revoked"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made here");
-    let mut print = std::process::Command::new(drydock_tests::drydock());
+    let mut print = Command::new(drydock_tests::drydock());
     print.args(["serve", "--print-config"]).env("DRYDOCK_DATABASE", "postgres://a:hidden@b/c").current_dir(dir.path());
     let printed = String::from_utf8(print.output().unwrap().stdout).unwrap();
     assert!(printed.contains("# database is set, and not shown") && !printed.contains("hidden"), "{printed}");

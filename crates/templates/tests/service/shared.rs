@@ -34,7 +34,7 @@ impl Hosts {
     fn host(&self, name: &str, builders: usize) -> Templates {
         let mut config = Config::new(self.data(name));
         config.database = Some(self.address.clone());
-        config.objects = Some(self.objects());
+        config.objects = Some(self.objects().display().to_string());
         config.builders = builders;
         config.lease = Duration::from_secs(2);
         config.grace = Duration::ZERO;
@@ -232,7 +232,7 @@ fn a_crash_of_the_database_costs_no_line_and_no_build() {
 fn objects_need_a_database() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = crate::builder::config(dir.path());
-    config.objects = Some(dir.path().join("objects"));
+    config.objects = Some(dir.path().join("objects").display().to_string());
     let refused = Templates::open(config, Scripted::default()).unwrap_err();
     assert!(refused.to_string().contains("set `database`"), "{refused}");
 }
