@@ -115,7 +115,9 @@ pub enum Error {
         why: String,
     },
     /// An image that a template has.
-    #[error("the image {digest} is gone from the objects; its templates can't be used")]
+    #[error(
+        "the image {digest} is not among the objects, or none of that name has its content; its templates can't be used"
+    )]
     ImageGone {
         /// Which.
         digest: String,

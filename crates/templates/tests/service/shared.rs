@@ -177,7 +177,7 @@ fn a_host_that_is_gone_is_replaced_and_tidied_after() {
     assert_eq!(dead.claim("dead", Duration::from_secs(1)).unwrap().unwrap().template.id, template.id);
     let digest = "0".repeat(64);
     let orphan = hosts.objects().join("images").join(&digest);
-    std::fs::create_dir(&orphan).unwrap();
+    std::fs::create_dir_all(&orphan).unwrap();
     std::fs::write(orphan.join(format!("{}.1", template.id)), "half of it was never named").unwrap();
     api.collect().unwrap();
     assert!(orphan.exists(), "its attempt may still end");
