@@ -11,5 +11,6 @@ mod peers;
 mod quickstart;
 mod registry;
 mod runtimes;
+mod semantics;
 mod service;
 mod walls;

@@ -33,6 +33,9 @@ pub(crate) fn diff_ids(json: &[u8]) -> Vec<String> {
 pub(crate) fn of_result(base: &[u8], plan: &Plan, built: &Built, epoch: Option<i64>) -> Value {
     let mut document: Value = serde_json::from_slice(base).expect("read before");
     document["config"] = serde_json::to_value(&plan.config).expect("a config has string keys");
+    if !plan.author.is_empty() {
+        document["author"] = json!(plan.author);
+    }
     let diff_ids: Vec<String> = built.layers.iter().map(|layer| layer.diff_id().to_string()).collect();
     document["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     let created = epoch.map(ocilayers::rfc3339);

@@ -37,7 +37,7 @@ pub fn lower(dockerfile: &Dockerfile<'_>, conversion: &Conversion) -> Result<Pla
         text: instruction.original.clone().into_owned(),
         actions: actions.remove(&index).unwrap_or_default(),
     });
-    Ok(Plan { base, steps: steps.collect(), config: conversion.config.clone() })
+    Ok(Plan { base, steps: steps.collect(), config: conversion.config.clone(), author: conversion.author.clone() })
 }
 
 /// Whether a file operation without a base stands for the image itself (FROM scratch), not for a mount.
@@ -72,7 +72,7 @@ fn run(op: &Op, exec: &Exec, ops: &[Op]) -> Result<Run, Error> {
                 let size_bytes = u64::try_from(*size).ok().filter(|&size| size > 0);
                 mounts.push(RunMount::Tmpfs { target: mount.dest.clone(), size_bytes });
             }
-            ExecMountKind::Bind => files.push(inline_file(op, mount, ops)?),
+            ExecMountKind::Bind => files.extend(inline_files(op, mount, ops)?),
             ExecMountKind::Secret { .. } | ExecMountKind::Ssh { .. } => {
                 return Err(unsupported(op, "secrets and agents are not handed to builds"));
             }
@@ -128,22 +128,24 @@ fn cache(mount: &ExecMount, id: &str, sharing: mount::Sharing, ops: &[Op]) -> Ru
     }
 }
 
-/// A file of a heredoc, mounted where the command looks for it.
-fn inline_file(op: &Op, mount: &ExecMount, ops: &[Op]) -> Result<InlineFile, Error> {
-    let made = file_actions(ops, mount.input).iter().find_map(|action| match action {
-        FileAction::Mkfile { mkfile, data, mode } if same_path(mkfile, &mount.selector) => Some((data, *mode)),
-        _ => None,
-    });
-    match made {
-        Some((data, mode)) => Ok(InlineFile { path: mount.dest.clone(), content: data.clone(), mode }),
-        None => {
-            Err(unsupported(op, "there is no build context and no other stage to mount; use a cache or tmpfs mount"))
+/// The files of a heredoc, mounted where the command looks for them. The reference mounts the directory that holds them.
+fn inline_files(op: &Op, mount: &ExecMount, ops: &[Op]) -> Result<Vec<InlineFile>, Error> {
+    let below = |path: &str| Some(path.strip_prefix(&*mount.selector)?.trim_start_matches('/').to_owned());
+    let made = file_actions(ops, mount.input).iter().filter_map(|action| match action {
+        FileAction::Mkfile { mkfile, data, mode } => {
+            let path = format!("{}/{}", mount.dest.trim_end_matches('/'), below(mkfile)?);
+            Some(InlineFile { path, content: data.clone(), mode: *mode })
         }
+        FileAction::Mkdir { .. } | FileAction::Copy(_) => None,
+    });
+    let made: Vec<InlineFile> = made.collect();
+    if made.is_empty() {
+        return Err(unsupported(
+            op,
+            "there is no build context and no other stage to mount; use a cache or tmpfs mount",
+        ));
     }
-}
-
-fn same_path(one: &str, other: &str) -> bool {
-    one.trim_start_matches('/') == other.trim_start_matches('/')
+    Ok(made)
 }
 
 fn unsupported(op: &Op, what: &str) -> Error {

@@ -18,6 +18,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The config of the resulting image.
     pub config: ImageConfig,
+    /// From MAINTAINER; empty where there is none.
+    pub author: String,
 }
 
 /// One instruction and what it does.
@@ -136,7 +138,7 @@ pub struct InlineFile {
 impl Plan {
     /// A plan of these steps.
     pub(crate) fn for_test(steps: Vec<Step>) -> Self {
-        Self { base: "base".to_owned(), steps, config: Default::default() }
+        Self { base: "base".to_owned(), steps, config: Default::default(), author: String::new() }
     }
 }
 
