@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-pub use listing::{Entry, differences, list};
+pub use listing::{Entry, differences, list, list_without};
 pub use postgres::Postgres;
 
 /// The root of the workspace.

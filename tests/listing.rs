@@ -37,21 +37,34 @@ pub struct Entry {
 /// When something can't be read.
 #[must_use]
 pub fn list(root: &Path) -> BTreeMap<PathBuf, Entry> {
+    list_without(root, &[])
+}
+
+/// The same, but for these paths and all below them.
+///
+/// # Panics
+/// When something can't be read.
+#[must_use]
+pub fn list_without(root: &Path, left_out: &[&str]) -> BTreeMap<PathBuf, Entry> {
     let mut entries = BTreeMap::new();
-    let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    // By device too: the layers of an overlay can lie on several.
+    let mut names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
     let mut pending = vec![PathBuf::new()];
     while let Some(path) = pending.pop() {
+        if left_out.iter().any(|left_out| path == Path::new(left_out)) {
+            continue;
+        }
         let full = root.join(&path);
         let stat = fs::symlink_metadata(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()));
         if stat.is_dir() {
             pending.extend(fs::read_dir(&full).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
         } else {
-            let first = names.entry(stat.ino()).or_insert_with(|| path.clone());
+            let first = names.entry((stat.dev(), stat.ino())).or_insert_with(|| path.clone());
             if path < *first {
                 first.clone_from(&path);
             }
         }
-        entries.insert(path, (stat.ino(), entry(&full, &stat)));
+        entries.insert(path, ((stat.dev(), stat.ino()), entry(&full, &stat)));
     }
     entries
         .into_iter()

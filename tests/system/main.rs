@@ -11,6 +11,7 @@ mod peers;
 mod quickstart;
 mod registry;
 mod runtimes;
+mod seen;
 mod semantics;
 mod service;
 mod walls;

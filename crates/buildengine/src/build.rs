@@ -32,6 +32,8 @@ pub struct Options {
     pub network: NetworkPolicy,
     /// Caps on layers.
     pub layer_limits: ocilayers::Limits,
+    /// Threads that work; the result is the same at any number. Default: one for each core.
+    pub threads: Option<usize>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: commands see it, and no file of a new layer is younger
     /// (reproducible-builds.org, the specification of that name).
     pub epoch: Option<i64>,
@@ -279,7 +281,7 @@ impl Build<'_> {
         self.execute(number, step, &id, &job)?;
         drop(mounts);
         let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
-        let diff = snapshot::read(&job.upper, epoch)?;
+        let diff = snapshot::read(&job.upper, epoch, self.engine.options.threads)?;
         if changes_nothing(&diff, &tree) {
             return Ok(None);
         }

@@ -32,4 +32,5 @@ pub use event::Event;
 pub use limits::Limits;
 pub use output::{Output, Stream};
 pub use scratch::Scratch;
+pub use snapshot::read as read_upper;
 pub use users::resolve as resolve_user;

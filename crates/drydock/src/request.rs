@@ -139,6 +139,7 @@ impl<'a> Request<'a> {
         options.limits = self.step_limits.clone();
         options.network = self.network.clone();
         options.layer_limits = self.limits;
+        options.threads = self.threads;
         options.epoch = self.epoch;
         options.no_cache = self.no_cache;
         options.max_age = self.cache_max_age;
