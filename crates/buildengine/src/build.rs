@@ -1,29 +1,29 @@
 //! The steps of a plan, one after the other.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fstree::{Addition, Diff, Kind, Metadata, Node, Timestamp, Tree, TreePath};
 use ocilayers::{Layer, Store};
-use rustix::fs::{Gid, Mode, RawMode, Uid};
 
 use crate::cache::key::{Inputs, Key, chain};
+use crate::cache::shelf::Shelf;
 use crate::cache::store::StepCache;
 use crate::cancel::Cancel;
 use crate::error::{Error, PassedLimit};
 use crate::event::Event;
 use crate::limits::Limits;
+use crate::mounts::Mounts;
 use crate::output::{Output, Tail};
-use crate::plan::{Action, Network, Plan, Run, RunMount, Sharing, Step};
-use crate::sandbox::mountpoints::{self, MountPoint};
-use crate::sandbox::{Job, JobMount, NetworkPolicy, Outcome, Sandbox, User, rootfs};
+use crate::plan::{Action, Network, Plan, Run, RunMount, Step};
+use crate::sandbox::mountpoints;
+use crate::sandbox::{Job, NetworkPolicy, Outcome, Sandbox, User, rootfs};
 use crate::scratch::Scratch;
 use crate::stack::Stack;
 use crate::{snapshot, users};
 
 /// How a build runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// What each RUN step may use.
@@ -46,6 +46,32 @@ pub struct Options {
     pub owner: String,
     /// Whether the plan holds values that the owner brought beside the Dockerfile (build arguments): then no step is shared.
     pub private: bool,
+    /// What the root file systems kept for overlays may take on the disk, in bytes. Past it those used least recently go, never
+    /// one that a build uses. Default: 20 GiB.
+    pub roots_bytes: u64,
+    /// What all cache mounts may take on the disk, likewise. Default: 20 GiB.
+    pub caches_bytes: u64,
+    /// What one cache mount may take on the disk, in bytes: a command that makes it larger is stopped, and it is emptied.
+    /// Looked at about once a second, so a fast writer can pass it by what it writes in that time. Default: 5 GiB.
+    pub cache_mount_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            layer_limits: ocilayers::Limits::default(),
+            threads: None,
+            epoch: None,
+            no_cache: false,
+            max_age: None,
+            owner: String::new(),
+            private: false,
+            roots_bytes: 20 << 30,
+            caches_bytes: 20 << 30,
+            cache_mount_bytes: 5 << 30,
+        }
+    }
 }
 
 /// What a build works with.
@@ -84,11 +110,11 @@ impl Engine<'_> {
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Built, Error> {
-        let roots = self.state.join("roots");
+        let roots = Shelf::new(&self.state.join("roots"), self.options.roots_bytes);
         let mut build = Build {
             engine: self,
             cache: self.cache()?,
-            stack: Stack::new(&roots, &self.options.layer_limits, base),
+            stack: Stack::new(roots, &self.options.layer_limits, base),
             scratch: None,
             cancel,
             on_event,
@@ -252,14 +278,15 @@ impl Build<'_> {
     /// Runs a command; its changes become a layer, if there are any.
     fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<Option<(Layer, PathBuf)>, Error> {
         let tree = self.stack.tree()?;
-        let mut lowers = self.stack.lowers(&tree)?;
+        let mut lowers = self.stack.lowers(&tree, self.cancel)?;
         if self.scratch.is_none() {
             self.scratch = Some(Scratch::create(&self.engine.state.join("scratch"), self.engine.sandbox)?);
         }
         let scratch = self.scratch.as_ref().expect("made above");
         let id = container_id(scratch, number);
-        let caches = self.engine.state.join("cache-mounts");
-        let mounts = Mounts::prepare(&caches, &self.engine.options.owner, scratch, &id, run, self.cancel)?;
+        let options = &self.engine.options;
+        let caches = Shelf::new(&self.engine.state.join("cache-mounts"), options.caches_bytes);
+        let mounts = Mounts::prepare(caches, &options.owner, scratch, &id, run, self.cancel)?;
         let points = scratch.subdirectory(&format!("{id}-mounts"))?;
         mountpoints::write(&tree, &mounts.points, &points)?;
         lowers.insert(0, points);
@@ -278,8 +305,9 @@ impl Build<'_> {
             mounts: mounts.list.clone(),
             limits: self.engine.options.limits.clone(),
         };
-        self.execute(number, step, &id, &job)?;
-        drop(mounts);
+        let ended = self.execute(number, step, &id, &job, &mounts);
+        mounts.release(options.cache_mount_bytes)?;
+        ended?;
         let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
         let diff = snapshot::read(&job.upper, epoch, self.engine.options.threads)?;
         if changes_nothing(&diff, &tree) {
@@ -303,18 +331,29 @@ impl Build<'_> {
         run.env.iter().cloned().chain(epoch.filter(|_| !given)).collect()
     }
 
-    fn execute(&mut self, number: usize, step: &Step, id: &str, job: &Job) -> Result<(), Error> {
+    fn execute(&mut self, number: usize, step: &Step, id: &str, job: &Job, mounts: &Mounts) -> Result<(), Error> {
         let scratch = self.scratch.as_ref().expect("made before");
         let on_event = &mut *self.on_event;
         on_event(Event::SandboxStarted { id });
         let mut tail = Tail::default();
-        let outcome = self.engine.sandbox.run(id, job, scratch, self.cancel, &mut |output| match output {
+        let mut on_output = |output: Output<'_>| match output {
             Output::Bytes { stream, bytes } => {
                 tail.push(bytes);
                 on_event(Event::Output { stream, bytes });
             }
             Output::Omitted { bytes } => on_event(Event::OutputOmitted { bytes }),
-        })?;
+        };
+        let Engine { sandbox, options, .. } = self.engine;
+        let (outcome, too_large) = mounts.watched(options.cache_mount_bytes, self.cancel, |cancel| {
+            sandbox.run(id, job, scratch, cancel, &mut on_output)
+        });
+        let outcome = match outcome {
+            Err(Error::Runtime { said, .. }) if not_started(&said).is_some() => {
+                tail.push(said.as_bytes());
+                Outcome::Exited { status: not_started(&said).unwrap_or_default(), out_of_memory: false }
+            }
+            outcome => outcome?,
+        };
         let tail = tail.lines();
         let passed = |limit, why: String| Error::LimitPassed {
             step: number,
@@ -324,6 +363,9 @@ impl Build<'_> {
             why,
             tail: tail.clone(),
         };
+        if let Some(why) = too_large {
+            return Err(passed(PassedLimit::Disk, why));
+        }
         match outcome {
             Outcome::Exited { status: 0, .. } => Ok(()),
             Outcome::Exited { out_of_memory: true, .. } => Err(passed(
@@ -406,6 +448,20 @@ impl Build<'_> {
     }
 }
 
+/// The status that a shell would give where the runtime says that the first program of a command can't be started: that is the
+/// Dockerfile's doing, not the runtime's.
+fn not_started(said: &str) -> Option<i32> {
+    let why = said.split_once("exec: ")?.1;
+    [
+        ("executable file not found", 127),
+        ("no such file or directory", 127),
+        ("permission denied", 126),
+        ("exec format error", 126),
+    ]
+    .into_iter()
+    .find_map(|(sign, status)| why.contains(sign).then_some(status))
+}
+
 /// The working directory without symbolic links, refused where the sandbox mounts something of the host's: a path there
 /// is not the image's (the class of CVE-2024-21626).
 fn working_directory(tree: &Tree, line: u32, path: &str) -> Result<String, Error> {
@@ -420,102 +476,6 @@ fn working_directory(tree: &Tree, line: u32, path: &str) -> Result<String, Error
             String::from_utf8([b"/", found.path.as_bytes()].concat()).map_err(|_| refuse("it is not UTF-8".to_owned()))
         }
     }
-}
-
-/// What a command sees mounted, and the locks that go with it.
-#[derive(Debug, Default)]
-struct Mounts {
-    list: Vec<JobMount>,
-    points: Vec<MountPoint>,
-    /// Held while the command runs.
-    _locks: Vec<fs::File>,
-}
-
-impl Mounts {
-    fn prepare(
-        caches: &Path,
-        owner: &str,
-        scratch: &Scratch,
-        id: &str,
-        run: &Run,
-        cancel: &Cancel,
-    ) -> Result<Self, Error> {
-        let mut mounts = Self::default();
-        for mount in &run.mounts {
-            match mount {
-                RunMount::Tmpfs { target, size_bytes } => {
-                    mounts.list.push(JobMount::Tmpfs { target: target.clone(), size_bytes: *size_bytes });
-                }
-                RunMount::Cache { target, read_only, .. } => {
-                    let source = mounts.cache(caches, owner, scratch, mount, cancel)?;
-                    let (target, read_only) = (target.clone(), *read_only);
-                    mounts.list.push(JobMount::Bind { source, target, read_only });
-                }
-            }
-        }
-        mounts.points.extend(mounts.list.iter().map(|mount| MountPoint::directory(mount.target())));
-        for (number, file) in run.files.iter().enumerate() {
-            let source = scratch.path().join(format!("{id}-file-{number}"));
-            let write = fs::write(&source, &file.content).and_then(|()| set_mode(&source, file.mode));
-            write.map_err(|error| Error::Scratch { path: source.clone(), source: error })?;
-            mounts.points.push(MountPoint::file(&file.path));
-            mounts.list.push(JobMount::Bind { source, target: file.path.clone(), read_only: true });
-        }
-        Ok(mounts)
-    }
-
-    /// The directory of a cache mount, made with mode and owner when it is new, locked as asked.
-    fn cache(
-        &mut self,
-        caches: &Path,
-        owner: &str,
-        scratch: &Scratch,
-        mount: &RunMount,
-        cancel: &Cancel,
-    ) -> Result<PathBuf, Error> {
-        let RunMount::Cache { id, sharing, mode, uid, gid, .. } = mount else { unreachable!("asked for caches alone") };
-        let name = chain(&["cache mount", owner, id]);
-        let failed = |source| Error::Scratch { path: caches.to_owned(), source };
-        fs::create_dir_all(caches).map_err(failed)?;
-        let place = match lock_cache(&caches.join(format!("{name}.lock")), *sharing, cancel)? {
-            Some(lock) => {
-                self._locks.push(lock);
-                caches.join(&name)
-            }
-            None => scratch.path().join(&name),
-        };
-        if !place.exists() {
-            let owner = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
-            let made = fs::create_dir(&place).and_then(|()| Ok(rustix::fs::chown(&place, owner.0, owner.1)?));
-            made.and_then(|()| set_mode(&place, *mode)).map_err(failed)?;
-        }
-        Ok(place)
-    }
-}
-
-/// The lock of a cache mount; `None` when it is private and somebody else has it. Waits where it is to be waited.
-fn lock_cache(path: &Path, sharing: Sharing, cancel: &Cancel) -> Result<Option<fs::File>, Error> {
-    use rustix::fs::{FlockOperation, flock};
-    let failed = |source| Error::Scratch { path: path.to_owned(), source };
-    let file = fs::File::create(path).map_err(failed)?;
-    let operation = match sharing {
-        Sharing::Shared => FlockOperation::NonBlockingLockShared,
-        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
-    };
-    loop {
-        match flock(&file, operation) {
-            Ok(()) => return Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) if sharing == Sharing::Private => return Ok(None),
-            Err(rustix::io::Errno::WOULDBLOCK) if cancel.is_cancelled() => return Err(Error::Cancelled),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(50)),
-            Err(errno) => return Err(failed(errno.into())),
-        }
-    }
-}
-
-fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
-    let mode = RawMode::try_from(mode & 0o7777).expect("twelve bits");
-    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }
 
 /// A name for the container of a step: no two builds at work share one.

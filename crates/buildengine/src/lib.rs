@@ -17,6 +17,7 @@ mod cancel;
 mod error;
 mod event;
 mod limits;
+mod mounts;
 mod output;
 pub mod plan;
 pub mod sandbox;
@@ -26,6 +27,7 @@ mod stack;
 mod users;
 
 pub use build::{Built, Engine, Forecast, Options};
+pub use cache::whole::write_whole;
 pub use cancel::Cancel;
 pub use error::{Error, PassedLimit};
 pub use event::Event;

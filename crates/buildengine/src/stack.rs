@@ -1,11 +1,13 @@
 //! The layers of a build so far, and the directories an overlay stands on for the next command.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fstree::Tree;
 use ocilayers::Layer;
 
+use crate::cache::shelf::{Held, Shelf};
+use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::sandbox::rootfs;
 
@@ -16,17 +18,17 @@ const UPPERS_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Stack<'a> {
     /// Where finished root directories are kept, one for each list of layers.
-    roots: &'a Path,
+    roots: Shelf,
     limits: &'a ocilayers::Limits,
     layers: Vec<Layer>,
     /// The lowest directory, and how many layers it stands for.
-    base: Option<(PathBuf, usize)>,
+    base: Option<(Held, usize)>,
     /// Upper directories of the layers above that, lowest first.
     uppers: Vec<PathBuf>,
 }
 
 impl<'a> Stack<'a> {
-    pub(crate) fn new(roots: &'a Path, limits: &'a ocilayers::Limits, layers: Vec<Layer>) -> Self {
+    pub(crate) fn new(roots: Shelf, limits: &'a ocilayers::Limits, layers: Vec<Layer>) -> Self {
         Self { roots, limits, layers, base: None, uppers: Vec::new() }
     }
 
@@ -60,35 +62,24 @@ impl<'a> Stack<'a> {
     }
 
     /// The directories of all layers, uppermost first. `tree` is what they make.
-    pub(crate) fn lowers(&mut self, tree: &Tree) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn lowers(&mut self, tree: &Tree, cancel: &Cancel) -> Result<Vec<PathBuf>, Error> {
         if self.base.is_none() || self.uppers.len() >= UPPERS_MAX {
             self.uppers.clear();
-            self.base = Some((self.write_out(tree)?, self.layers.len()));
+            self.base = Some((self.write_out(tree, cancel)?, self.layers.len()));
         }
-        let base = self.base.iter().map(|(path, _)| path);
-        Ok(self.uppers.iter().rev().chain(base).cloned().collect())
+        let base = self.base.iter().map(|(held, _)| held.path().to_owned());
+        Ok(self.uppers.iter().rev().cloned().chain(base).collect())
     }
 
-    /// Writes the tree as a directory named by its layers, or finds it written. Complete or not there.
-    fn write_out(&self, tree: &Tree) -> Result<PathBuf, Error> {
-        let path = self.roots.join(ocilayers::chain_id(&self.layers).replace(':', "-"));
-        let context = |source| Error::Scratch { path: path.clone(), source };
-        if path.exists() {
-            return Ok(path);
-        }
-        fs::create_dir_all(self.roots).map_err(context)?;
-        let temporary = tempfile::Builder::new().prefix("partial-").tempdir_in(self.roots).map_err(context)?;
-        let root = temporary.path().join("root");
-        fs::create_dir(&root).map_err(context)?;
-        rootfs::write(tree, &root)?;
-        let directory = File::open(self.roots).map_err(context)?;
-        rustix::fs::syncfs(&directory).map_err(|errno| context(errno.into()))?;
-        match fs::rename(&root, &path) {
-            // Another build was faster.
-            Err(_) if path.exists() => {}
-            renamed => renamed.map_err(context)?,
-        }
-        directory.sync_all().map_err(context)?;
-        Ok(path)
+    /// Writes the tree as a directory named by its layers, or finds it written.
+    fn write_out(&self, tree: &Tree, cancel: &Cancel) -> Result<Held, Error> {
+        let name = ocilayers::chain_id(&self.layers).replace(':', "-");
+        self.roots.get(&name, cancel, |partial| {
+            let context = |source| Error::Scratch { path: partial.to_owned(), source };
+            fs::create_dir(partial).map_err(context)?;
+            rootfs::write(tree, partial)?;
+            let directory = File::open(partial).map_err(context)?;
+            rustix::fs::syncfs(&directory).map_err(|errno| context(errno.into()))
+        })
     }
 }

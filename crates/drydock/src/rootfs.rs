@@ -2,9 +2,9 @@
 //!
 //! It is removed before the image is replaced and written after it, so that where there is one it is that of the image.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use buildengine::plan::Plan;
 use fstree::Tree;
@@ -75,21 +75,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Writes the document: complete and on the disk, or not there.
 pub(crate) fn write(path: &Path, document: &Value) -> Result<(), Error> {
-    let dir =
-        path.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let write = || {
-        let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(&dir)?;
-        let text = serde_json::to_string_pretty(document).expect("documents have string keys");
-        writeln!(file, "{text}")?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(&dir)?.sync_all()
-    };
-    write().map_err(|source| Error::Rootfs { path: path.to_owned(), source })
-}
-
-/// As any file that a program writes for others: the umask takes away what it should not have.
-fn readable() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(0o666)
+    let text = format!("{}\n", serde_json::to_string_pretty(document).expect("documents have string keys"));
+    // As any file that a program writes for others: the umask takes away what it should not have.
+    buildengine::write_whole(path, text.as_bytes(), 0o666)
+        .map_err(|source| Error::Rootfs { path: path.to_owned(), source })
 }

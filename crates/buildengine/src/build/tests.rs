@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::output::Stream;
-use crate::plan::InlineFile;
+use crate::plan::{InlineFile, Sharing};
 use crate::sandbox::OciRuntime;
 
 /// A sandbox that does to the upper directory what the command's last argument asks for, and remembers the jobs.

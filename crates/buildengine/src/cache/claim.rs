@@ -3,18 +3,13 @@
 //! The kernel frees the lock when its holder dies, however it dies; whoever waited then makes the result itself.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 
+use super::lock;
 use crate::cancel::Cancel;
 use crate::error::Error;
-
-/// How often a waiting build looks whether it is its turn, and whether it was cancelled.
-const TICK: Duration = Duration::from_millis(50);
 
 /// The right to make a result; dropping it lets the next one in.
 #[derive(Debug)]
@@ -30,19 +25,8 @@ impl Claim {
     /// # Errors
     /// The file can't be made, or the build was cancelled while it waited.
     pub(crate) fn take(path: &Path, cancel: &Cancel, on_wait: &mut dyn FnMut()) -> Result<Self, Error> {
-        let mut waited = false;
-        loop {
-            match attempt(path).map_err(|source| Error::Scratch { path: path.to_owned(), source })? {
-                Some(file) => return Ok(Self { path: path.to_owned(), _file: file }),
-                None if cancel.is_cancelled() => return Err(Error::Cancelled),
-                None => {
-                    if !std::mem::replace(&mut waited, true) {
-                        on_wait();
-                    }
-                    std::thread::sleep(TICK);
-                }
-            }
-        }
+        let file = lock::wait(path, FlockOperation::NonBlockingLockExclusive, cancel, on_wait)?;
+        Ok(Self { path: path.to_owned(), _file: file })
     }
 }
 
@@ -51,20 +35,6 @@ impl Drop for Claim {
         // While it is locked: who opened it before finds that it is not the file of that name any more.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// The locked file; `None` when somebody else has it.
-fn attempt(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    }
-    let own = file.metadata()?;
-    // Its last holder may have removed it between our opening and locking it.
-    let is_current = fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino()));
-    Ok(is_current.then_some(file))
 }
 
 #[cfg(test)]

@@ -2,4 +2,8 @@
 
 mod claim;
 pub(crate) mod key;
+mod lock;
+pub(crate) mod shelf;
+pub(crate) mod space;
 pub(crate) mod store;
+pub(crate) mod whole;

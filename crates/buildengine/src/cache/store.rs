@@ -1,15 +1,18 @@
 //! Results of steps, on disk: one small file a key, complete or not there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Claim;
 use super::key::{Inputs, Key, chain};
+use super::lock;
+use super::whole::write_whole;
 use crate::cancel::Cancel;
 use crate::error::Error;
 
@@ -35,19 +38,31 @@ pub(crate) struct StepCache {
     dir: PathBuf,
     /// Older results are not used.
     max_age: Option<Duration>,
+    files_max: usize,
 }
 
 impl StepCache {
     /// The cache in `dir`, which is made if needed.
     pub(crate) fn open(dir: &Path, max_age: Option<Duration>) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(|source| Error::Scratch { path: dir.to_owned(), source })?;
-        Ok(Self { dir: dir.to_owned(), max_age })
+        Ok(Self { dir: dir.to_owned(), max_age, files_max: FILES_MAX })
     }
 
     /// The result of that key, if there is one that is not too old. An entry that can't be understood is none.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let entry = self.read(key.as_str())?;
-        Ok(entry.filter(|(_, age)| self.max_age.is_none_or(|max| *age <= max)).map(|(entry, _)| entry))
+        let entry = entry.filter(|(_, age)| self.max_age.is_none_or(|max| *age <= max)).map(|(entry, _)| entry);
+        if entry.is_some() {
+            self.used(key);
+        }
+        Ok(entry)
+    }
+
+    /// Marks an entry as used now: in the time of the last access, since that of the last change is its age.
+    fn used(&self, key: &Key) {
+        let times = FileTimes::new().set_accessed(SystemTime::now());
+        // What was removed meanwhile is made again, and a directory that can't be written is still one to read from.
+        let _ = File::open(self.dir.join(key.as_str())).and_then(|file| file.set_times(times));
     }
 
     /// An entry and its age.
@@ -89,14 +104,8 @@ impl StepCache {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(self.dir.join(name)).map_err(|error| error.error)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|source| Error::Scratch { path: self.dir.clone(), source })
+        let written = write_whole(&self.dir.join(name), bytes, 0o600);
+        written.map_err(|source| Error::Scratch { path: self.dir.clone(), source })
     }
 
     /// The keys of earlier results of an instruction, newest first.
@@ -130,23 +139,29 @@ impl StepCache {
         Claim::take(&self.dir.join(format!("{}.lock", key.as_str())), cancel, on_wait)
     }
 
-    /// Removes the oldest files when there are too many. Any of them may go at any time: a result that is gone is made again.
+    /// Removes the files used least recently when there are too many. Any of them may go at any time: a result that is gone is
+    /// made again.
     fn prune(&self) -> Result<(), Error> {
         let failed = |source| Error::Scratch { path: self.dir.clone(), source };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // What another build removed meanwhile is gone, as it should be.
-            if let Ok(made) = entry.metadata().and_then(|metadata| metadata.modified()) {
-                files.push((made, entry.path()));
-            }
-        }
-        if files.len() <= FILES_MAX {
+        let entries = fs::read_dir(&self.dir).map_err(failed)?.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        if entries.len() <= self.files_max {
             return Ok(());
         }
+        let used = |entry: &fs::DirEntry| {
+            // What was removed meanwhile is gone, as it should be.
+            let accessed = entry.metadata().and_then(|metadata| metadata.accessed()).ok();
+            accessed.map(|accessed| (accessed, entry.path()))
+        };
+        let mut files: Vec<_> = entries.iter().filter_map(used).collect();
         files.sort();
-        for (_, path) in &files[..files.len() - FILES_MAX * 9 / 10] {
-            let _ = fs::remove_file(path);
+        for (_, path) in files.iter().take(entries.len() - self.files_max * 9 / 10) {
+            // A claim that somebody holds is not to be had by another.
+            let is_claim = path.extension().is_some_and(|extension| extension == "lock");
+            if !is_claim
+                || lock::attempt(path, FlockOperation::NonBlockingLockExclusive).is_ok_and(|free| free.is_some())
+            {
+                let _ = fs::remove_file(path);
+            }
         }
         Ok(())
     }
@@ -208,5 +223,29 @@ mod tests {
         assert_eq!(differences(&inputs("r", "A=1"), ""), Some(vec!["the layers below".to_owned()]));
         assert_eq!(differences(&inputs("p", "A=1"), ""), Some(vec![]));
         assert_eq!(differences(&inputs("p", "A=2"), "a stranger"), None, "others see nothing of it");
+    }
+
+    #[test]
+    fn the_least_recently_used_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StepCache { files_max: 20, ..StepCache::open(dir.path(), None).unwrap() };
+        let kept: Vec<Inputs> = (0..10).map(|n| inputs("p", &format!("A={n}"))).collect();
+        let put = |one: &Inputs, text: &str| cache.put(&one.key(), one, None, "", text).unwrap();
+        kept.iter().for_each(|one| put(one, "RUN kept"));
+        let long_ago = FileTimes::new().set_accessed(SystemTime::now() - Duration::from_secs(1_000));
+        let age = |name: &Path| File::open(name).unwrap().set_times(long_ago).unwrap();
+        fs::read_dir(dir.path()).unwrap().for_each(|entry| age(&entry.unwrap().path()));
+        assert!(cache.get(&kept[3].key()).unwrap().is_some());
+        let _claim = cache.claim(&kept[0].key(), &Cancel::default(), &mut || ()).unwrap();
+        age(&dir.path().join(format!("{}.lock", kept[0].key().as_str())));
+        for n in 0..6 {
+            put(&inputs("q", &format!("A={n}")), &format!("RUN other {n}"));
+        }
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert!((18..=20).contains(&left), "{left}");
+        assert!(cache.get(&kept[3].key()).unwrap().is_some(), "what was used stays");
+        let gone = kept.iter().filter(|one| cache.get(&one.key()).unwrap().is_none()).count();
+        assert!(gone >= 3, "{gone}");
+        assert!(dir.path().join(format!("{}.lock", kept[0].key().as_str())).exists(), "nobody's claim is taken");
     }
 }

@@ -1,10 +1,13 @@
 //! An image as a file that appears under its name when it is complete.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fstree::Tree;
+use rustix::fs::{FlockOperation, flock};
 
 use super::{Report, digest, write_to};
 use crate::error::Error;
@@ -12,8 +15,9 @@ use crate::options::Options;
 
 /// Writes an image of `tree` to the file `path`, which is replaced if it exists.
 ///
-/// The image is made in a temporary file of the same directory and renamed at the end; after an error there is nothing new
-/// in the directory and the old file, if any, is as it was. With [`Options::durable`] the image and its name are on disk.
+/// The image is made as `.NAME.partial` in the same directory and renamed at the end; after an error there is nothing new in
+/// the directory and the old file, if any, is as it was. What a killed process left is gone when the next image of that name
+/// is made, and who else makes one is waited for. With [`Options::durable`] the image and its name are on disk.
 ///
 /// ```
 /// use ext4writer::{ImageSize, Options, write_image};
@@ -35,21 +39,85 @@ pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let temporary = tempfile::Builder::new()
-        .prefix(".ext4-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(|source| Error::CreateTemporary { directory: directory.to_owned(), source })?;
-    let report = write_to(tree, options, temporary.as_file())?;
-    let file = temporary.as_file();
+    let partial = Partial::create(path, options)?;
+    let report = write_to(tree, options, &partial.file)?;
+    let file = &partial.file;
     let sync = || if options.durable { file.sync_all().map_err(|source| Error::Sync { source }) } else { Ok(()) };
     let ((), digest) = digest::meanwhile(file, options, sync)?;
     options.check_cancel()?;
-    let renamed = temporary.persist(path);
-    renamed.map_err(|error| Error::Rename { path: path.to_owned(), source: error.error })?;
+    let renamed = fs::rename(&partial.path, path);
+    renamed.map_err(|source| Error::Rename { path: path.to_owned(), source })?;
     if options.durable {
         let directory = fs::File::open(directory);
         directory.and_then(|directory: File| directory.sync_all()).map_err(|source| Error::Sync { source })?;
     }
     Ok(Report { digest, ..report })
+}
+
+/// An image on its way. Dropping it removes it, unless it was renamed.
+struct Partial {
+    path: PathBuf,
+    /// Locked: who else wants to make an image of that name sees that somebody is at it.
+    file: File,
+}
+
+impl Partial {
+    fn create(path: &Path, options: &Options) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let path = path.with_file_name(format!(".{name}.partial"));
+        loop {
+            options.check_cancel()?;
+            match Self::attempt(&path) {
+                Ok(Some(file)) => return Ok(Self { path, file }),
+                Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+                Err(source) => {
+                    let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
+                    return Err(Error::CreateTemporary { directory, source });
+                }
+            }
+        }
+    }
+
+    /// A new file, locked, in place of one whose writer is dead; `None` when it lives.
+    fn attempt(path: &Path) -> io::Result<Option<File>> {
+        match File::options().read(true).write(true).create_new(true).mode(0o666).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => {
+                let file = made?;
+                flock(&file, FlockOperation::LockExclusive)?;
+                // Another may have taken it for a dead one's before it was locked.
+                return Ok(is_at(&file, path).then_some(file));
+            }
+        }
+        let left = match fs::symlink_metadata(path) {
+            Ok(left) if !left.is_file() => Err(io::Error::other(format!("{} is in the way", path.display()))),
+            Ok(_) => File::open(path),
+            Err(error) => Err(error),
+        };
+        let left = match left {
+            // Renamed or removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            left => left?,
+        };
+        match flock(&left, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&left, path) => fs::remove_file(path)?,
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether `file` is what `path` names.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |own: fs::Metadata, now: fs::Metadata| (now.dev(), now.ino()) == (own.dev(), own.ino());
+    file.metadata().is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|now| same(own, now)))
 }

@@ -155,3 +155,24 @@ fn places_where_no_file_can_be() {
     assert!(matches!(write_image(&tree, &sized(16 << 20), &taken), Err(Error::Rename { .. })));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn what_a_killed_process_left_is_replaced_and_one_image_is_made_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    std::fs::write(dir.path().join(".image.partial"), "left by a killed process").unwrap();
+    let builder = trees::everything();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| write_image(&builder.tree, &sized(64 << 20), &path).unwrap());
+        }
+    });
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["image"]);
+    std::os::unix::fs::symlink("/nowhere", dir.path().join(".image.partial")).unwrap();
+    let error = write_image(&builder.tree, &sized(64 << 20), &path).unwrap_err();
+    assert!(
+        matches!(&error, Error::CreateTemporary { source, .. } if source.to_string().contains("in the way")),
+        "{error:?}"
+    );
+}
