@@ -1,6 +1,8 @@
 //! Whole-system tests: the real binary, a real base image, the real kernel. Each topic is a module.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cards;
+mod examples;
 mod failures;
 mod hostile;
 mod image;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use drydock_tests::{base_image, cache, drydock, privileged, run};
+use drydock_tests::{base_image, busybox_base, cache, drydock, privileged, run};
 use serde_json::Value;
 
 /// A Dockerfile that has to build.
@@ -362,7 +362,7 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir_in(cache()).unwrap());
-        crate::killed::busybox(place.0.path());
+        busybox_base(place.0.path());
         let layout = format!("oci:{}:commands", place.0.path().join("commands").display());
         run(place.command("commands", COMMANDS).args(["--oci", &layout]));
         place

@@ -60,6 +60,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            network: NetworkPolicy::default(),
             layer_limits: ocilayers::Limits::default(),
             threads: None,
             epoch: None,

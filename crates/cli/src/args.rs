@@ -378,6 +378,9 @@ pub(crate) struct Build {
     /// Seconds that a RUN step may take.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) step_timeout: Option<Duration>,
+    /// Seconds that the whole build may take.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<Duration>,
     /// Seconds that a command which is stopped may take to end after SIGTERM; 0: killed at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=3_600))]
     pub(crate) stop_grace: u64,

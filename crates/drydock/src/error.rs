@@ -33,6 +33,15 @@ pub enum Error {
     /// The host asked to stop.
     #[error("the build was cancelled")]
     Cancelled,
+    /// It took longer than it may.
+    #[error("the build took longer than {seconds} seconds")]
+    TimeOver {
+        /// What it may take.
+        seconds: u64,
+    },
+    /// The layers in the state directory.
+    #[error("the state directory can't be used")]
+    State(#[source] ocilayers::Error),
     /// Reading or merging images.
     #[error("the image can't be read")]
     Layers(#[source] ocilayers::Error),

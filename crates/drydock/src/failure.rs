@@ -117,6 +117,9 @@ impl Failure {
         match error {
             Error::Refused { .. } => Self::new(FailureCode::DockerfileRefused, explain(error)),
             Error::Cancelled => Self::new(FailureCode::Cancelled, explain(error)),
+            Error::TimeOver { .. } => {
+                Self::new(FailureCode::BuildTimeout, explain(error)).hint("do less in one image, or give it more time")
+            }
             Error::UnknownBase { .. } | Error::BaseConfig { .. } => {
                 Self::new(FailureCode::BaseNotFound, explain(error))
             }
@@ -126,7 +129,7 @@ impl Failure {
                 Self::new(FailureCode::ImageTooSmall, explain(error))
                     .hint("ask for a larger disk, or remove files in a RUN")
             }
-            Error::Write(_) | Error::Read { .. } | Error::Rootfs { .. } | Error::Verify(_) => {
+            Error::State(_) | Error::Write(_) | Error::Read { .. } | Error::Rootfs { .. } | Error::Verify(_) => {
                 Self::new(FailureCode::HostFault, explain(error))
             }
         }
@@ -211,6 +214,11 @@ const HINTS: [(&[&str], &str); 10] = [
         &["unable to locate package", "has no installation candidate"],
         "run `apt-get update` in the same RUN, before the install; then check the name of the package",
     ),
+    // Before "failed to fetch", which apt says of it too.
+    (
+        &["temporary failure resolving", "temporary failure in name resolution", "could not resolve", "bad address"],
+        "a name could not be resolved: check it, or try again",
+    ),
     (
         &["404  not found", "failed to fetch"],
         "the package lists are older than the mirror: run `apt-get update` in the same RUN as the install",
@@ -231,10 +239,6 @@ const HINTS: [(&[&str], &str); 10] = [
     (
         &["certificate verify failed", "unable to get local issuer certificate", "is not trusted", "unknown authority"],
         "install ca-certificates before anything is fetched by HTTPS",
-    ),
-    (
-        &["temporary failure resolving", "temporary failure in name resolution", "could not resolve", "bad address"],
-        "a name could not be resolved: check it, or try again",
     ),
     (
         &["are you root?", "permission denied"],

@@ -22,6 +22,7 @@ mod log;
 mod preview;
 mod request;
 mod rootfs;
+mod within;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub use log::Log;
 pub use ocilayers::{Credentials, ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 pub use preview::{Checked, Preview, PreviewStep, check, preview, problems_of};
 pub use request::{Base, Request};
+
+use within::within;
 
 /// What came of a build.
 #[derive(Debug)]
@@ -70,6 +73,13 @@ pub struct Built {
 /// The Dockerfile is refused, a step fails, the content does not fit, or the host is at fault; what happened, where, and what
 /// to do is in the error. After an error nothing is left but finished layers in the state directory.
 pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
+    match request.time {
+        None => carry_out(request, cancel, on_event),
+        Some(time) => within(time, cancel, |cancel| carry_out(request, cancel, on_event)),
+    }
+}
+
+fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
     let mut phases = Phases::default();
     let source = Source::decode(request.dockerfile);
     let base = request.base_of(&request.accept(&source, None)?)?;
@@ -78,7 +88,7 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     let plan = plan::lower(&analysis.dockerfile, &analysis.conversion)?;
     phases.end("plan");
 
-    let store = Store::open(&request.state.join("layers"), request.limits)?;
+    let store = Store::open(&request.state.join("layers"), request.limits).map_err(Error::State)?;
     let layers = store.layers(&image, request.threads)?;
     phases.end("base");
 

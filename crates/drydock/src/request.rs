@@ -61,6 +61,8 @@ pub struct Request<'a> {
     pub step_limits: buildengine::Limits,
     /// The network of RUN steps. Default: the outside alone.
     pub network: NetworkPolicy,
+    /// Wall time of the whole build. Default: as much as it takes.
+    pub time: Option<Duration>,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970 that no new file is younger than. Default: none.
     pub epoch: Option<i64>,
     /// Run every step, even those whose result is known. Default: no.
@@ -93,6 +95,7 @@ impl<'a> Request<'a> {
             registry: RegistryOptions::default(),
             step_limits: buildengine::Limits::default(),
             network: NetworkPolicy::default(),
+            time: None,
             epoch: None,
             no_cache: false,
             cache_max_age: None,

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.threads = args.state.threads;
     request.runtime = args.runtime.as_deref();
     request.allow_missing.clone_from(&args.allow_missing);
+    request.time = args.timeout;
     request.epoch = args.source_date_epoch;
     request.no_cache = args.no_cache;
     request.cache_max_age = args.cache_max_age;
@@ -54,23 +55,18 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
             report(args, &built)?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(Error::Refused { diagnostics }) => {
-            check::print_human(&args.dockerfile, &dockerfile, &diagnostics)?;
-            crate::output::error(&Error::Refused { diagnostics }.into());
-            Ok(ExitCode::FAILURE)
-        }
-        Err(Error::Cancelled) => {
-            crate::output::error(&Error::Cancelled.into());
-            Ok(signals.exit_code())
-        }
         Err(error) => {
             let card = Failure::of(&error);
             if args.format == Format::Json {
                 line(format_args!("{}", serde_json::to_string_pretty(&card)?))?;
             }
+            if let Error::Refused { diagnostics } = &error {
+                check::print_human(&args.dockerfile, &dockerfile, diagnostics)?;
+            }
+            let cancelled = matches!(error, Error::Cancelled);
             crate::output::error(&error.into());
             card.hint.iter().for_each(|hint| crate::output::hint(hint));
-            Ok(ExitCode::FAILURE)
+            Ok(if cancelled { signals.exit_code() } else { ExitCode::FAILURE })
         }
     }
 }
