@@ -249,10 +249,16 @@ fn fill(directory: &Path) -> usize {
 
 #[test]
 fn filled_to_the_last_block_emptied_and_crashed() {
+    for block_size in BlockSize::ALL {
+        fill_empty_and_crash(block_size);
+    }
+}
+
+fn fill_empty_and_crash(block_size: BlockSize) {
     let mut builder = Builder::new();
     trees::sizes(&mut builder);
     trees::names(&mut builder);
-    let image = image(&builder.tree, &sized((150 << 20) + 4096));
+    let image = image(&builder.tree, &Options { block_size, ..sized((150 << 20) + 4096) });
     let Some(mount) = Mount::new(&image, "loop,rw") else { return };
     for round in 0..3 {
         let place = mount.0.join(format!("full{round}"));
@@ -288,7 +294,7 @@ fn filled_to_the_last_block_emptied_and_crashed() {
             assert!(copied.success());
             let replayed = Command::new("e2fsck").arg("-fp").arg(&copy).output().unwrap();
             let said = String::from_utf8_lossy(&replayed.stdout);
-            assert!(replayed.status.code().is_some_and(|code| code < 4), "crash {crash}: {said}");
+            assert!(replayed.status.code().is_some_and(|code| code < 4), "{block_size:?}, crash {crash}: {said}");
             fsck("-fn", &copy);
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -332,9 +338,15 @@ fn a_shared_block_of_attributes_is_left_by_who_changes_them() {
 
 #[test]
 fn images_shrink_and_grow_again() {
+    for block_size in BlockSize::ALL {
+        shrink_and_grow_again(block_size);
+    }
+}
+
+fn shrink_and_grow_again(block_size: BlockSize) {
     let mut builder = Builder::new();
     trees::sizes(&mut builder);
-    let image = image(&builder.tree, &sized(600 << 20));
+    let image = image(&builder.tree, &Options { block_size, ..sized(600 << 20) });
     for size in ["200M", "-M", "700M", "120M"] {
         let mut resize = Command::new("resize2fs");
         match size {
@@ -346,7 +358,7 @@ fn images_shrink_and_grow_again() {
             fs::File::options().write(true).open(&image.path).unwrap().set_len(700 << 20).unwrap();
         }
         let output = resize.output().expect("resize2fs of e2fsprogs is installed");
-        assert!(output.status.success(), "{size}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{block_size:?}, {size}: {}", String::from_utf8_lossy(&output.stderr));
         fsck("-fn", &image.path);
         crate::support::read_back(&builder.tree, &image.path);
     }
@@ -356,8 +368,11 @@ fn images_shrink_and_grow_again() {
 fn images_grow() {
     let mut builder = Builder::new();
     trees::sizes(&mut builder);
-    for (from, to) in [(20 << 20, 300 << 20), (200 << 20, 3_u64 << 30), ((400 << 20) + 4096, 5 << 30)] {
-        let image = image(&builder.tree, &sized(from));
+    let sizes = [(20 << 20, 300 << 20), (200 << 20, 3_u64 << 30), ((400 << 20) + 4096, 5 << 30)];
+    for (block_size, (from, to)) in
+        BlockSize::ALL.into_iter().flat_map(|block_size| sizes.map(|size| (block_size, size)))
+    {
+        let image = image(&builder.tree, &Options { block_size, ..sized(from) });
         fs::File::options().write(true).open(&image.path).unwrap().set_len(to).unwrap();
         let output = Command::new("resize2fs").arg(&image.path).output().expect("resize2fs of e2fsprogs is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
