@@ -43,6 +43,15 @@ pub(crate) fn lacking() -> Option<String> {
     })
 }
 
+/// The groups of the build whose scratch directory that is, in every hierarchy.
+pub(crate) fn of_build(scratch: &Path) -> Vec<PathBuf> {
+    let (Some(root), Some(build)) = (scratch.parent(), scratch.file_name()) else { return Vec::new() };
+    let prefix = format!("{}-", build.to_string_lossy());
+    let parents = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&parent(root)[1..]));
+    let groups = parents.flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
+    groups.filter(|group| group.file_name().to_string_lossy().starts_with(&prefix)).map(|group| group.path()).collect()
+}
+
 /// The processes in a group, as the host numbers them; `None` when no hierarchy has it.
 pub(crate) fn processes(name: &str) -> Option<Vec<u32>> {
     let files = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&name[1..]).join("cgroup.procs"));

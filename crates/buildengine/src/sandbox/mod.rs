@@ -14,6 +14,7 @@ mod found;
 mod missing;
 pub(crate) mod mountpoints;
 pub(crate) mod network;
+mod orphans;
 pub(crate) mod overlay;
 mod pipes;
 mod probe;

@@ -18,7 +18,7 @@ use super::network::{Egress, NetworkMode};
 use super::overlay::Overlay;
 use super::pipes::Pipes;
 use super::stop::Stop;
-use super::{Job, Outcome, Sandbox, cgroup};
+use super::{Job, Outcome, Sandbox, cgroup, orphans};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::output::Output;
@@ -105,10 +105,12 @@ impl Sandbox for OciRuntime {
 
     fn sweep(&self, scratch: &Path) -> Result<(), Error> {
         let state = scratch.join("runtime");
-        let Ok(containers) = fs::read_dir(&state) else { return Ok(()) };
-        for container in containers.flatten() {
+        // A runtime that was still making its container would go on, and nothing would tell of it.
+        orphans::end_runtimes(&state);
+        for container in fs::read_dir(&state).into_iter().flatten().flatten() {
             self.delete(&state, &container.file_name().to_string_lossy())?;
         }
+        orphans::end_groups(&cgroup::of_build(scratch));
         Ok(())
     }
 }
