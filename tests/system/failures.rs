@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use drydock_tests::{base_image, cache, drydock, privileged};
 use rustix::process::{Pid, Signal, kill_process};
-use sha2::Digest;
+
+use crate::left::{self, cgroups_of};
 
 const TOOLS: [&str; 2] = ["mmdebstrap", "runc"];
 
@@ -40,23 +39,9 @@ impl Case {
             fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, BTreeSet::from(["Dockerfile".into()]), "only the Dockerfile stays");
         let state = cache().join("failing-state");
-        let mut scratch = fs::read_dir(state.join("scratch")).into_iter().flatten();
-        assert!(!scratch.any(|entry| entry.unwrap().path().is_dir()), "no scratch folder stays");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(state.to_str().unwrap()), "no mount stays");
+        left::assert_nothing(&state);
         assert_eq!(processes_with(marker), Vec::<String>::new(), "no process stays");
-        assert_eq!(cgroups_of(&state), Vec::<PathBuf>::new(), "no cgroup stays");
     }
-}
-
-/// The control groups of the builds of one state folder, in every hierarchy.
-pub(crate) fn cgroups_of(state: &Path) -> Vec<PathBuf> {
-    let Ok(root) = state.join("scratch").canonicalize() else { return Vec::new() };
-    let hash = sha2::Sha256::digest(root.as_os_str().as_bytes());
-    let name: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    let mounts = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(mounts).unwrap().map(|entry| entry.unwrap().path()).chain([mounts.to_owned()]);
-    hierarchies.map(|hierarchy| hierarchy.join("drydock").join(&name)).filter(|group| group.exists()).collect()
 }
 
 pub(crate) fn processes_with(marker: &str) -> Vec<String> {
@@ -135,7 +120,7 @@ fn limits_end_a_command_and_are_named() {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for (steps, more, part) in [
         ("RUN sleep 76543\n", &["--step-timeout", "2"][..], "longer than 2 seconds"),
-        ("RUN head -c 300M /dev/zero >/big; sleep 76543\n", &["--disk", "100MiB"][..], "at most 104857600 are allowed"),
+        ("RUN head -c 300M /dev/zero >/big\n", &["--disk", "100MiB"][..], "its disk of 104857600 bytes was full"),
         ("RUN head -c 300M /dev/zero | tail >/dev/null\n", &["--memory", "50MiB"][..], "more memory"),
     ] {
         let case = Case::new(steps);

@@ -1,70 +1,114 @@
 //! Commands that mean harm: each ends as it should, the host is as before, and nothing of them is left.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use drydock_tests::{base_image, cache, drydock, privileged};
+use drydock_tests::{Mounted, base_image, cache, drydock, privileged, run};
+use rustix::process::Pid;
+use serde_json::json;
 
-use crate::failures::{cgroups_of, processes_with};
+use crate::failures::processes_with;
+use crate::left;
 
 const TOOLS: [&str; 2] = ["mmdebstrap", "runc"];
 
-/// The cases share one state folder, so that the base is unpacked once and one at a time looks at what is left in it.
+/// One at a time: some of them take all that the machine has, for as long as they may.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn turn() -> Option<MutexGuard<'static, ()>> {
-    privileged(&TOOLS).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+/// A state folder of one test's own, in which the base is there already.
+struct World {
+    dir: tempfile::TempDir,
+    /// Stands in every command in the place of [`MARKER`], so that the processes of this test are known.
+    marker: String,
+    _turn: MutexGuard<'static, ()>,
 }
 
-fn state() -> PathBuf {
-    cache().join("hostile-state")
-}
-
-/// What a build of these steps ended with and said, after a look at what is left of it.
-fn build(steps: &str, more: &[&str]) -> (Option<i32>, String) {
-    let dir = tempfile::tempdir_in(cache()).unwrap();
-    fs::write(dir.path().join("Dockerfile"), format!("FROM base\n{steps}")).unwrap();
-    let mut command = Command::new(drydock());
-    command.arg("build").arg("-f").arg(dir.path().join("Dockerfile")).args(["--no-cache", "--size", "auto"]);
-    command.args(["--base", &format!("base={}", base_image()), "-o"]).arg(dir.path().join("out.ext4"));
-    let output = command.arg("--state").arg(state()).args(more).output().unwrap();
-    assert_nothing_left();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// What every hostile command carries, so that its processes are known.
+/// What every hostile command carries.
 const MARKER: &str = "31415926";
 
-fn assert_nothing_left() {
-    let mut scratch = fs::read_dir(state().join("scratch")).unwrap();
-    assert!(!scratch.any(|entry| entry.unwrap().path().is_dir()), "no scratch folder stays");
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(state().to_str().unwrap()), "no mount stays");
-    assert_eq!(processes_with(MARKER), Vec::<String>::new(), "no process stays");
-    assert_eq!(cgroups_of(&state()), Vec::<PathBuf>::new(), "no cgroup stays");
+impl World {
+    /// `None`, said loudly, where such commands can't run.
+    fn new() -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(10);
+        if !privileged(&TOOLS) {
+            return None;
+        }
+        // Of this run too: a run that was killed may have left its processes.
+        let marker = format!("{}{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir_in(cache()).unwrap();
+        // Layers and root file systems are never written to once they have their name, so names are all that is copied.
+        run(Command::new("cp").arg("-al").args([warm(), &dir.path().join("state")]));
+        Some(Self { dir, marker, _turn: turn })
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn command(&self, steps: &str, more: &[&str]) -> Command {
+        let dockerfile = self.dir.path().join("Dockerfile");
+        fs::write(&dockerfile, format!("FROM base\n{}", steps.replace(MARKER, &self.marker))).unwrap();
+        let mut command = Command::new(drydock());
+        command.arg("build").arg("-f").arg(dockerfile).args(["--no-cache", "--size", "auto"]);
+        command.args(["--base", &format!("base={}", base_image()), "-o"]).arg(self.dir.path().join("out.ext4"));
+        command.arg("--state").arg(self.state()).args(more);
+        command
+    }
+
+    /// What a build of these steps ended with and said, after a look at what is left of it.
+    fn build(&self, steps: &str, more: &[&str]) -> Output {
+        let output = self.command(steps, more).output().unwrap();
+        self.assert_nothing_left();
+        output
+    }
+
+    #[track_caller]
+    fn assert_fails(&self, steps: &str, more: &[&str], parts: &[&str]) {
+        let output = self.build(steps, more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{steps}{said}");
+        let error = &said[said.rfind("error:").unwrap_or_else(|| panic!("{steps}has no error in\n{said}"))..];
+        parts.iter().for_each(|part| assert!(error.contains(part), "{steps}'{part}' is not in\n{error}"));
+    }
+
+    #[track_caller]
+    fn assert_builds(&self, steps: &str) {
+        let output = self.build(steps, &[]);
+        assert_eq!(output.status.code(), Some(0), "{steps}{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn assert_nothing_left(&self) {
+        left::assert_nothing(&self.state());
+        assert_eq!(processes_with(&self.marker), Vec::<String>::new(), "no process stays");
+    }
 }
 
-#[track_caller]
-fn assert_fails(steps: &str, more: &[&str], parts: &[&str]) {
-    let (status, said) = build(steps, more);
-    assert_eq!(status, Some(1), "{steps}{said}");
-    let error = &said[said.rfind("error:").unwrap_or_else(|| panic!("{steps}has no error in\n{said}"))..];
-    parts.iter().for_each(|part| assert!(error.contains(part), "{steps}'{part}' is not in\n{error}"));
-}
-
-#[track_caller]
-fn assert_builds(steps: &str) {
-    let (status, said) = build(steps, &[]);
-    assert_eq!(status, Some(0), "{steps}{said}");
+/// A state in which one build has run.
+fn warm() -> &'static Path {
+    static WARM: OnceLock<PathBuf> = OnceLock::new();
+    WARM.get_or_init(|| {
+        let state = cache().join("hostile-base");
+        let dir = tempfile::tempdir_in(cache()).unwrap();
+        fs::write(dir.path().join("Dockerfile"), "FROM base\nRUN true\n").unwrap();
+        let mut command = Command::new(drydock());
+        command.arg("build").arg("-f").arg(dir.path().join("Dockerfile")).args(["--no-cache", "--size", "auto"]);
+        command.args(["--base", &format!("base={}", base_image()), "-o"]).arg(dir.path().join("out.ext4"));
+        run(command.arg("--state").arg(&state));
+        state
+    })
 }
 
 #[test]
 fn a_memory_hog_is_told_what_it_may_use() {
-    let Some(_turn) = turn() else { return };
-    assert_fails(
+    let Some(world) = World::new() else { return };
+    world.assert_fails(
         "RUN : 31415926; head -c 300M /dev/zero | tail >/dev/null\n",
         &["--memory", "50MiB"],
         &["more memory than the 52428800 bytes"],
@@ -73,19 +117,19 @@ fn a_memory_hog_is_told_what_it_may_use() {
 
 #[test]
 fn floods_and_sleepers_end_with_their_time() {
-    let Some(_turn) = turn() else { return };
+    let Some(world) = World::new() else { return };
     for command in
         ["yes 31415926", "sleep 31415926", "exec >&- 2>&-; sleep 31415926", "yes 31415926 >/dev/null & sleep 31415926"]
     {
-        assert_fails(&format!("RUN {command}\n"), &["--step-timeout", "1"], &["line 2", "longer than 1 seconds"]);
+        world.assert_fails(&format!("RUN {command}\n"), &["--step-timeout", "1"], &["line 2", "longer than 1 seconds"]);
     }
 }
 
 #[test]
 fn a_fork_bomb_ends_with_its_time() {
-    let Some(_turn) = turn() else { return };
-    assert_fails(
-        "RUN : 31415926; b() { b | b & }; b; sleep 31415926\n",
+    let Some(world) = World::new() else { return };
+    world.assert_fails(
+        "RUN : 31415926; b() { b | b & }; b; exec sleep 31415926\n",
         &["--step-timeout", "2", "--pids", "64"],
         &["longer than 2 seconds", "Cannot fork"],
     );
@@ -93,11 +137,12 @@ fn a_fork_bomb_ends_with_its_time() {
 
 #[test]
 fn the_grace_is_for_who_catches_sigterm_and_not_longer() {
-    let Some(_turn) = turn() else { return };
+    let Some(world) = World::new() else { return };
     let stopped = |command: &str, grace: &str| {
         let started = Instant::now();
-        let (status, said) = build(&format!("RUN {command}\n"), &["--step-timeout", "1", "--stop-grace", grace]);
-        assert_eq!(status, Some(1), "{said}");
+        let output = world.build(&format!("RUN {command}\n"), &["--step-timeout", "1", "--stop-grace", grace]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("longer than 1 seconds"), "{said}");
         (started.elapsed(), said)
     };
@@ -112,8 +157,10 @@ fn the_grace_is_for_who_catches_sigterm_and_not_longer() {
 
 #[test]
 fn a_daemon_ends_with_its_step() {
-    let Some(_turn) = turn() else { return };
-    assert_builds("RUN setsid sh -c 'trap \"\" HUP TERM; sleep 31415926' >/dev/null 2>&1 </dev/null & echo started\n");
+    let Some(world) = World::new() else { return };
+    world.assert_builds(
+        "RUN setsid sh -c 'trap \"\" HUP TERM; sleep 31415926' >/dev/null 2>&1 </dev/null & echo started\n",
+    );
 }
 
 /// The number of ptrace(2).
@@ -122,7 +169,7 @@ const PTRACE: u32 = if cfg!(target_arch = "x86_64") { 101 } else { 117 };
 /// Each of these commands succeeds where what it tries is refused.
 #[test]
 fn the_host_can_not_be_changed_or_read() {
-    let Some(_turn) = turn() else { return };
+    let Some(world) = World::new() else { return };
     let secret = tempfile::Builder::new().prefix("secret-of-the-host").tempfile_in(cache()).unwrap();
     let on_host = format!("/proc/{}/root{}", std::process::id(), secret.path().display());
     let refused = [
@@ -150,9 +197,9 @@ fn the_host_can_not_be_changed_or_read() {
         format!("perl -e 'exit(syscall({PTRACE}, 16, {}, 0, 0) < 0)'", std::process::id()),
     ];
     let steps: String = refused.iter().map(|command| format!("RUN if {command}; then exit 66; fi\n")).collect();
-    assert_builds(&steps);
+    world.assert_builds(&steps);
     // The commands above fail since they are refused, not since a program is missing.
-    assert_builds(
+    world.assert_builds(
         "RUN for program in mount umount unshare nsenter mknod hostname grep head cat mkdir perl; do command -v $program || exit 1; done\n",
     );
 }
@@ -219,7 +266,7 @@ const SOCKET: i32 = if cfg!(target_arch = "x86_64") { 41 } else { 198 };
 /// that the C library takes clone.
 #[test]
 fn dangerous_system_calls_are_refused() {
-    let Some(_turn) = turn() else { return };
+    let Some(world) = World::new() else { return };
     let call = |name: &str, number: i32, arguments: &str, wanted: &str| {
         format!(
             "$! = 0; $r = syscall({number}, {arguments}); print \"CALL {name}: \", $r < 0 ? $! + 0 : 'done', \" wanted {wanted}\\n\"; exit if $$ != $me;\n"
@@ -233,8 +280,9 @@ fn dangerous_system_calls_are_refused() {
     for (family, name) in [(1, "AF_UNIX"), (2, "AF_INET"), (10, "AF_INET6"), (16, "AF_NETLINK")] {
         script += &call(&format!("socket of {name}"), SOCKET, &format!("{family}, 2, 0"), "done");
     }
-    let (status, said) = build(&format!("RUN perl - <<'EOF'\n$me = $$;\n{script}EOF\n"), &[]);
-    assert_eq!(status, Some(0), "{said}");
+    let output = world.build(&format!("RUN perl - <<'EOF'\n$me = $$;\n{script}EOF\n"), &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
     let calls: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("CALL ")).collect();
     assert_eq!(calls.len(), script.lines().count(), "{said}");
     for call in calls {
@@ -246,21 +294,164 @@ fn dangerous_system_calls_are_refused() {
 
 #[test]
 fn processes_of_the_host_are_not_seen() {
-    let Some(_turn) = turn() else { return };
-    assert_builds("RUN test $$ -le 2 && test $(ls -d /proc/[0-9]* | wc -l) -le 5\n");
+    let Some(world) = World::new() else { return };
+    world.assert_builds("RUN test $$ -le 2 && test $(ls -d /proc/[0-9]* | wc -l) -le 5\n");
 }
 
 #[test]
 fn a_working_directory_that_leads_out_of_the_image_is_refused() {
-    let Some(_turn) = turn() else { return };
+    let Some(world) = World::new() else { return };
     for target in ["/proc", "/proc/self/fd/7", "../../proc/1/root"] {
         let steps = format!("RUN : 31415926; ln -s {target} /tmp/out\nWORKDIR /tmp/out\nRUN true\n");
-        assert_fails(&steps, &[], &["the working directory '/tmp/out' can't be used"]);
+        world.assert_fails(&steps, &[], &["the working directory '/tmp/out' can't be used"]);
     }
 }
 
 #[test]
 fn a_path_300_levels_deep_is_built() {
-    let Some(_turn) = turn() else { return };
-    assert_builds("RUN i=0; while [ $i -lt 300 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; echo x >deepest\n");
+    let Some(world) = World::new() else { return };
+    world.assert_builds(
+        "RUN i=0; while [ $i -lt 300 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; echo x >deepest\n",
+    );
+}
+
+#[test]
+fn a_full_disk_is_the_commands_own_and_the_card_says_so() {
+    let Some(world) = World::new() else { return };
+    let steps = "RUN : 31415926; head -c 100M /dev/zero >/big || { rm /big; exit 3; }\n";
+    let output = world.build(steps, &["--disk", "50MiB", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&card["code"], &card["line"]), (&json!("disk_full"), &json!(2)), "{card}");
+    let usage = &card["usage"];
+    assert_eq!(usage["disk_limit_bytes"], json!(50 << 20), "{card}");
+    assert!(usage["memory_peak_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{card}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("No space left on device") && said.contains("used: disk "), "{said}");
+    // All that was promised can be written, and not much more.
+    world.assert_builds("RUN head -c 16M /dev/zero >/big\n");
+    let fills = |mebibytes: u32| format!("RUN : 31415926; head -c {mebibytes}M /dev/zero >/big && sync\n");
+    let fits = world.build(&fills(50), &["--disk", "50MiB"]);
+    assert_eq!(fits.status.code(), Some(0), "{}", String::from_utf8_lossy(&fits.stderr));
+    world.assert_fails(&fills(54), &["--disk", "50MiB"], &["its disk of 52428800 bytes was full"]);
+}
+
+#[test]
+fn an_eater_of_inodes_eats_its_own() {
+    let Some(world) = World::new() else { return };
+    world.assert_fails(
+        "RUN : 31415926; mkdir /many; i=0; while [ $i -lt 100000 ]; do : >/many/$i; i=$((i+1)); done\n",
+        &["--disk", "16MiB"],
+        &["No space left on device", "its disk of 16777216 bytes was full"],
+    );
+}
+
+#[test]
+fn a_preallocated_giant_is_refused_by_the_disk() {
+    let Some(world) = World::new() else { return };
+    world.assert_fails("RUN : 31415926; fallocate -l 100G /giant\n", &[], &["No space left on device"]);
+}
+
+/// The number of setxattr(2).
+const SETXATTR: u32 = if cfg!(target_arch = "x86_64") { 188 } else { 5 };
+
+#[test]
+fn marks_of_layers_and_overlays_mean_nothing_when_a_command_makes_them() {
+    let Some(world) = World::new() else { return };
+    world.assert_fails("RUN : 31415926; : >/etc/.wh.passwd\n", &[], &["etc/.wh.passwd", "use another name"]);
+    world.assert_fails("RUN : 31415926; : >/etc/.wh..wh..opq\n", &[], &["use another name"]);
+    let set = |name: &str| format!("perl -e 'exit(syscall({SETXATTR}, \"/etc\", \"{name}\", \"y\", 1, 0) != 0)'");
+    world.assert_builds(&format!(
+        "RUN : 31415926; if {}; then exit 66; fi\n\
+         RUN {}; touch /etc/new\n\
+         RUN test -s /etc/passwd && test -e /etc/new && rm /etc/new\n\
+         RUN test -s /etc/passwd && ! test -e /etc/new\n",
+        set("trusted.overlay.opaque"),
+        set("user.overlay.opaque"),
+    ));
+}
+
+/// The first id of the range in `/proc/self/uid_map`, as a command printed it.
+fn first_id(line: &str) -> Option<u32> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let ["0", first, "65536"] = fields[..] else { return None };
+    first.parse().ok()
+}
+
+#[test]
+fn a_command_is_nobody_on_the_host_and_shares_no_id_with_another() {
+    let Some(world) = World::new() else { return };
+    let mut children = Vec::new();
+    for number in 0..2 {
+        let steps = format!("RUN cat /proc/self/uid_map; id -u; exec sleep 31415926 # {number}\n");
+        let mut child = world.command(&steps, &["--step-timeout", "60"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.find_map(|line| first_id(&line)).expect("a map of ids");
+        assert_eq!(lines.next().as_deref(), Some("0"), "inside it is root");
+        children.push((child, lines, first));
+    }
+    let ids: Vec<u32> = children.iter().map(|(_, _, first)| *first).collect();
+    assert!(ids[0].abs_diff(ids[1]) >= 65_536 && ids.iter().all(|&id| id >= 65_536), "{ids:?}");
+    // The last of them has told its ids, and may not have become the sleeper yet.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while owners_of_sleepers(&world.marker).len() < ids.len() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let owners = owners_of_sleepers(&world.marker);
+    assert!(ids.iter().all(|id| owners.contains(id)) && !owners.contains(&0), "{ids:?} {owners:?}");
+    for (child, lines, _) in &mut children {
+        let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        lines.for_each(drop);
+        child.wait().unwrap();
+    }
+    world.assert_nothing_left();
+}
+
+/// Whom the processes belong to that sleep for so long.
+fn owners_of_sleepers(marker: &str) -> Vec<u32> {
+    let wanted = format!("sleep\0{marker}\0");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let sleepers = processes
+        .filter(|process| fs::read(process.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()));
+    sleepers.map(|process| process.metadata().unwrap().uid()).collect()
+}
+
+#[test]
+fn set_id_programs_work_inside_and_reach_nothing_outside() {
+    let Some(world) = World::new() else { return };
+    let secret = tempfile::Builder::new().prefix("secret-of-the-host").tempfile_in(cache()).unwrap();
+    world.assert_builds(&format!(
+        "RUN : 31415926; cp /usr/bin/id /usr/local/bin/whoisit && cp /usr/bin/cat /usr/local/bin/reader && \\\n\
+             chmod u+s /usr/local/bin/whoisit /usr/local/bin/reader && echo hidden >/root/file && chmod 600 /root/file\n\
+         USER 1000:1000\n\
+         RUN test $(id -u) = 1000 && test $(whoisit -u) = 0 && test $(reader /root/file) = hidden && ! cat /root/file\n\
+         RUN ! reader {}\n",
+        secret.path().display()
+    ));
+}
+
+#[test]
+fn files_have_the_ids_that_the_command_saw() {
+    let Some(world) = World::new() else { return };
+    world.assert_builds(
+        "RUN : 31415926; groupadd -g 4321 team && useradd -u 1234 -g team -m app && echo x >/home/app/x && chown app:team /home/app/x\n\
+         RUN test $(stat -c %u:%g /home/app/x) = 1234:4321 && test $(stat -c %u:%g /etc/passwd) = 0:0\n\
+         USER app\n\
+         RUN echo more >>/home/app/x && echo y >/home/app/y && echo said >/dev/stderr && ! chown root /home/app/y\n\
+         RUN test $(stat -c %u:%g /home/app/y) = 1234:4321\n",
+    );
+    let image = Mounted::new(&world.dir.path().join("out.ext4"), "ro");
+    let owner = |path: &str| {
+        let found = fs::symlink_metadata(image.path().join(path)).unwrap();
+        (found.uid(), found.gid())
+    };
+    assert_eq!((owner("home/app/y"), owner("etc/passwd"), owner("")), ((1234, 4321), (0, 0), (0, 0)));
+}
+
+#[test]
+fn a_state_folder_where_nobody_may_go_will_do() {
+    let Some(world) = World::new() else { return };
+    fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    world.assert_builds("RUN --mount=type=cache,target=/cache echo x >/cache/x && test $(stat -c %u /cache/x) = 0\n");
 }

@@ -6,6 +6,7 @@ mod examples;
 mod failures;
 mod hostile;
 mod image;
+mod left;
 mod listing;
 mod network;
 mod outputs;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use drydock_tests::{base_image, cache, drydock, privileged, run};
 
-use crate::failures::cgroups_of;
+use crate::left::cgroups_of;
 
 const TOOLS: [&str; 3] = ["mmdebstrap", "runc", "unshare"];
 

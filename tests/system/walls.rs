@@ -12,7 +12,7 @@ const TABLE: [(&str, &[&str]); 12] = [
     ("ocilayers", &["fstree"]),
     ("ext4writer", &["fstree"]),
     ("ext4verify", &["fstree"]),
-    ("buildengine", &["dockerfile", "fstree", "ocilayers"]),
+    ("buildengine", &["dockerfile", "ext4writer", "fstree", "ocilayers"]),
     ("drydock", &["buildengine", "dockerfile", "ext4verify", "ext4writer", "fstree", "ocilayers"]),
     ("templates", &["drydock"]),
     ("server", &["drydock", "templates"]),

@@ -16,8 +16,9 @@ use crate::limits::Limits;
 use crate::mounts::Mounts;
 use crate::output::{Output, Tail};
 use crate::plan::{Action, Network, Plan, Run, RunMount, Step};
+use crate::roots::Roots;
 use crate::sandbox::mountpoints;
-use crate::sandbox::{Job, NetworkPolicy, Outcome, Sandbox, User, rootfs};
+use crate::sandbox::{Ended, Job, Missing, NetworkPolicy, Outcome, Sandbox, StepDisk, User, rootfs};
 use crate::scratch::Scratch;
 use crate::stack::Stack;
 use crate::{snapshot, users};
@@ -41,6 +42,8 @@ pub struct Options {
     pub no_cache: bool,
     /// Use no result that is older. Default: any.
     pub max_age: Option<Duration>,
+    /// What of the isolation the host may lack. Default: nothing.
+    pub allow_missing: Vec<Missing>,
     /// Whose build it is, in whatever form the host names its users; empty for the host itself. Owners share the results of
     /// steps whose inputs are all public, and nothing else.
     pub owner: String,
@@ -66,6 +69,7 @@ impl Default for Options {
             epoch: None,
             no_cache: false,
             max_age: None,
+            allow_missing: Vec::new(),
             owner: String::new(),
             private: false,
             roots_bytes: 20 << 30,
@@ -111,7 +115,8 @@ impl Engine<'_> {
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Built, Error> {
-        let roots = Shelf::new(&self.state.join("roots"), self.options.roots_bytes);
+        let shelf = Shelf::new(&self.state.join("roots"), self.options.roots_bytes);
+        let roots = Roots { shelf, allowed: &self.options.allow_missing };
         let mut build = Build {
             engine: self,
             cache: self.cache()?,
@@ -279,7 +284,6 @@ impl Build<'_> {
     /// Runs a command; its changes become a layer, if there are any.
     fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<Option<(Layer, PathBuf)>, Error> {
         let tree = self.stack.tree()?;
-        let mut lowers = self.stack.lowers(&tree, self.cancel)?;
         if self.scratch.is_none() {
             self.scratch = Some(Scratch::create(&self.engine.state.join("scratch"), self.engine.sandbox)?);
         }
@@ -288,41 +292,39 @@ impl Build<'_> {
         let options = &self.engine.options;
         let caches = Shelf::new(&self.engine.state.join("cache-mounts"), options.caches_bytes);
         let mounts = Mounts::prepare(caches, &options.owner, scratch, &id, run, self.cancel)?;
-        let points = scratch.subdirectory(&format!("{id}-mounts"))?;
-        mountpoints::write(&tree, &mounts.points, &points)?;
-        lowers.insert(0, points);
+        let limits = &options.limits;
+        let disk = StepDisk::create(scratch, &id, limits.disk_bytes, &options.allow_missing)?;
+        // In an overlay the uppermost directory decides what the root directory looks like.
+        rootfs::write(&Tree::new(tree.node(Tree::ROOT).metadata.clone()), &disk.upper())?;
+        mountpoints::write(&tree, &mounts.points, &disk.points())?;
+        let mut lowers = self.stack.lowers(&tree, scratch, self.cancel)?;
+        lowers.insert(0, disk.points());
 
         let job = Job {
             lowers,
-            upper: self.upper(&tree, &id)?,
+            disk,
             args: run.args.clone(),
             env: self.environment(run),
             cwd: working_directory(&tree, step.line, &run.cwd)?,
-            user: users::resolve(&tree, &run.user).map_err(|why| Error::User { line: step.line, why })?,
+            user: users::resolve(&tree, &run.user)
+                .and_then(users::in_a_step)
+                .map_err(|why| Error::User { line: step.line, why })?,
             network: match run.network {
                 Network::None => NetworkPolicy::none(),
                 Network::Default => self.engine.options.network.clone(),
             },
             mounts: mounts.list.clone(),
-            limits: self.engine.options.limits.clone(),
+            limits: limits.clone(),
         };
         let ended = self.execute(number, step, &id, &job, &mounts);
         mounts.release(options.cache_mount_bytes)?;
         ended?;
         let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
-        let diff = snapshot::read(&job.upper, epoch, self.engine.options.threads)?;
+        let diff = snapshot::read(&job.disk.upper(), epoch, self.engine.options.threads)?;
         if changes_nothing(&diff, &tree) {
             return Ok(None);
         }
-        Ok(Some((self.engine.store.commit(&diff)?, job.upper)))
-    }
-
-    /// An empty upper directory: in an overlay it decides what the root directory looks like, so it looks as in `tree`.
-    fn upper(&self, tree: &Tree, id: &str) -> Result<PathBuf, Error> {
-        let scratch = self.scratch.as_ref().expect("made before");
-        let upper = scratch.subdirectory(&format!("{id}-upper"))?;
-        rootfs::write(&Tree::new(tree.node(Tree::ROOT).metadata.clone()), &upper)?;
-        Ok(upper)
+        Ok(Some((self.engine.store.commit(&diff)?, job.disk.upper())))
     }
 
     fn environment(&self, run: &Run) -> Vec<String> {
@@ -345,16 +347,21 @@ impl Build<'_> {
             Output::Omitted { bytes } => on_event(Event::OutputOmitted { bytes }),
         };
         let Engine { sandbox, options, .. } = self.engine;
-        let (outcome, too_large) = mounts.watched(options.cache_mount_bytes, self.cancel, |cancel| {
+        let (ended, too_large) = mounts.watched(options.cache_mount_bytes, self.cancel, |cancel| {
             sandbox.run(id, job, scratch, cancel, &mut on_output)
         });
-        let outcome = match outcome {
+        let ended = match ended {
             Err(Error::Runtime { said, .. }) if not_started(&said).is_some() => {
                 tail.push(said.as_bytes());
-                Outcome::Exited { status: not_started(&said).unwrap_or_default(), out_of_memory: false }
+                Outcome::Exited { status: not_started(&said).unwrap_or_default(), out_of_memory: false }.into()
             }
-            outcome => outcome?,
+            ended => ended?,
         };
+        let Ended { outcome, usage, disk_was_full } = ended;
+        if matches!(outcome, Outcome::Exited { .. }) {
+            // Whatever the command made of it: without all its writes there is no result, and none to blame it for.
+            job.disk.sync()?;
+        }
         let tail = tail.lines();
         let passed = |limit, why: String| Error::LimitPassed {
             step: number,
@@ -362,6 +369,7 @@ impl Build<'_> {
             line: step.line,
             limit,
             why,
+            usage: Box::new(usage),
             tail: tail.clone(),
         };
         if let Some(why) = too_large {
@@ -378,12 +386,20 @@ impl Build<'_> {
                         .map_or("the host has".to_owned(), |bytes| format!("the {bytes} bytes it may use"))
                 ),
             )),
+            Outcome::Exited { status, .. } if disk_was_full => {
+                let why = format!(
+                    "its disk of {} bytes was full, and it ended with exit status {status}",
+                    job.limits.disk_bytes
+                );
+                Err(passed(PassedLimit::Disk, why))
+            }
             Outcome::Exited { status, .. } => Err(Error::CommandFailed {
                 step: number,
                 steps: self.total,
                 line: step.line,
                 command: job.args.last().cloned().unwrap_or_default(),
                 status,
+                usage: Box::new(usage),
                 tail,
             }),
             Outcome::TimeOver => {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::sandbox::Missing;
+use crate::usage::Usage;
 
 /// Why a build did not end well.
 #[derive(Debug, Error)]
@@ -32,11 +33,13 @@ pub enum Error {
         command: String,
         /// Its exit status; 128 + n for signal n.
         status: i32,
+        /// What it used.
+        usage: Box<Usage>,
         /// The last lines it wrote.
         tail: Vec<String>,
     },
-    /// A RUN command was ended for what it used.
-    #[error("step {step}/{steps} (line {line}) was ended: {why}{}", tail_text(tail))]
+    /// A RUN command was ended for what it used, or failed on it.
+    #[error("step {step}/{steps} (line {line}) failed: {why}{}", tail_text(tail))]
     LimitPassed {
         /// Number of the step, from 1.
         step: usize,
@@ -48,6 +51,8 @@ pub enum Error {
         limit: PassedLimit,
         /// What it used, and what it may use.
         why: String,
+        /// What it used.
+        usage: Box<Usage>,
         /// The last lines it wrote.
         tail: Vec<String>,
     },
@@ -122,6 +127,20 @@ pub enum Error {
         /// The mount point.
         target: PathBuf,
         /// Why.
+        source: io::Error,
+    },
+    /// An image to work on can't be written.
+    #[error("the files so far can't be written as a file system to work on")]
+    DiskImage(#[source] ext4writer::Error),
+    /// What a step wrote is not all there.
+    #[error(
+        "what the step wrote to {} was not all kept by the disk below it; make room there, or name another place with --state",
+        path.display()
+    )]
+    LostWrites {
+        /// The file system of the step.
+        path: PathBuf,
+        /// What the kernel says.
         source: io::Error,
     },
     /// A path for scratch files that overlayfs can't take.

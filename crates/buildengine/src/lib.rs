@@ -7,10 +7,8 @@
 //!        WORKDIR: the missing directories as a layer, made without any mount
 //! ```
 //!
-//! Nothing here knows of disk formats, HTTP or databases. [`build`] needs root for RUN steps that are not cached, and for
+//! Nothing here knows of HTTP or databases, and of disk formats only that `ext4writer` makes what loop devices mount. [`build`] needs root for RUN steps that are not cached, and for
 //! nothing else.
-#![forbid(unsafe_code)]
-
 mod build;
 mod cache;
 mod cancel;
@@ -20,10 +18,12 @@ mod limits;
 mod mounts;
 mod output;
 pub mod plan;
+mod roots;
 pub mod sandbox;
 mod scratch;
 mod snapshot;
 mod stack;
+mod usage;
 mod users;
 
 pub use build::{Built, Engine, Forecast, Options};
@@ -35,4 +35,5 @@ pub use limits::Limits;
 pub use output::{Output, Stream};
 pub use scratch::Scratch;
 pub use snapshot::read as read_upper;
+pub use usage::Usage;
 pub use users::resolve as resolve_user;

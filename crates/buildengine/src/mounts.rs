@@ -62,7 +62,7 @@ impl Mounts {
                         let made = make(&source, *mode, *uid, *gid);
                         made.map_err(|error| Error::Scratch { path: source.clone(), source: error })?;
                     }
-                    JobMount::Bind { source, target: target.clone(), read_only: *read_only }
+                    JobMount::Bind { source, target: target.clone(), read_only: *read_only, of_host: false }
                 }
             };
             mounts.points.push(MountPoint::directory(mount.target()));
@@ -73,7 +73,7 @@ impl Mounts {
             let write = fs::write(&source, &file.content).and_then(|()| set_mode(&source, file.mode));
             write.map_err(|error| Error::Scratch { path: source.clone(), source: error })?;
             mounts.points.push(MountPoint::file(&file.path));
-            mounts.list.push(JobMount::Bind { source, target: file.path.clone(), read_only: true });
+            mounts.list.push(JobMount::Bind { source, target: file.path.clone(), read_only: true, of_host: false });
         }
         Ok(mounts)
     }

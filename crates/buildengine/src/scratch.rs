@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::sandbox::{Sandbox, cgroup, network, overlay};
+use crate::sandbox::{Sandbox, cgroup, network, overlay, place};
 
 /// Prefix of the directories that this module makes and removes; it touches no others.
 const PREFIX: &str = "build-";
@@ -141,6 +141,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
     let context = |source| Error::Scratch { path: dir.to_owned(), source };
     network::tear_down(dir)?;
     overlay::unmount_below(dir)?;
+    place::remove(dir)?;
     for entry in fs::read_dir(dir).map_err(context)? {
         let entry = entry.map_err(context)?;
         if entry.file_name() == LOCK {
@@ -157,6 +158,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
     if directories(root).map_err(context)?.is_empty() {
         // Behind the gate nobody begins, and whoever has begun has a directory.
         cgroup::remove_parent(root);
+        place::remove_parent(root);
     }
     Ok(())
 }
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
     use crate::cancel::Cancel;
     use crate::output::Output;
-    use crate::sandbox::{Job, Outcome};
+    use crate::sandbox::{Ended, Job};
 
     #[derive(Debug)]
     struct Nothing;
@@ -179,7 +181,7 @@ mod tests {
             _: &Scratch,
             _: &Cancel,
             _: &mut dyn FnMut(Output<'_>),
-        ) -> Result<Outcome, Error> {
+        ) -> Result<Ended, Error> {
             unreachable!("nothing runs here")
         }
 

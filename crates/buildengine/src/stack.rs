@@ -1,34 +1,32 @@
 //! The layers of a build so far, and the directories an overlay stands on for the next command.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 
 use fstree::Tree;
 use ocilayers::Layer;
 
-use crate::cache::shelf::{Held, Shelf};
 use crate::cancel::Cancel;
 use crate::error::Error;
-use crate::sandbox::rootfs;
+use crate::roots::{Root, Roots};
+use crate::scratch::Scratch;
 
-/// An overlay takes its directories in one page of options: a longer stack is written out as one directory first.
+/// An overlay takes its directories in one page of options: a longer stack is written out as one root file system first.
 const UPPERS_MAX: usize = 16;
 
 /// The layers, lowest first, and what of them is already a directory.
 #[derive(Debug)]
 pub(crate) struct Stack<'a> {
-    /// Where finished root directories are kept, one for each list of layers.
-    roots: Shelf,
+    roots: Roots<'a>,
     limits: &'a ocilayers::Limits,
     layers: Vec<Layer>,
     /// The lowest directory, and how many layers it stands for.
-    base: Option<(Held, usize)>,
+    base: Option<(Root, usize)>,
     /// Upper directories of the layers above that, lowest first.
     uppers: Vec<PathBuf>,
 }
 
 impl<'a> Stack<'a> {
-    pub(crate) fn new(roots: Shelf, limits: &'a ocilayers::Limits, layers: Vec<Layer>) -> Self {
+    pub(crate) fn new(roots: Roots<'a>, limits: &'a ocilayers::Limits, layers: Vec<Layer>) -> Self {
         Self { roots, limits, layers, base: None, uppers: Vec::new() }
     }
 
@@ -62,24 +60,13 @@ impl<'a> Stack<'a> {
     }
 
     /// The directories of all layers, uppermost first. `tree` is what they make.
-    pub(crate) fn lowers(&mut self, tree: &Tree, cancel: &Cancel) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn lowers(&mut self, tree: &Tree, scratch: &Scratch, cancel: &Cancel) -> Result<Vec<PathBuf>, Error> {
         if self.base.is_none() || self.uppers.len() >= UPPERS_MAX {
             self.uppers.clear();
-            self.base = Some((self.write_out(tree, cancel)?, self.layers.len()));
+            let base = self.roots.get(&ocilayers::chain_id(&self.layers), tree, scratch, cancel)?;
+            self.base = Some((base, self.layers.len()));
         }
-        let base = self.base.iter().map(|(held, _)| held.path().to_owned());
+        let base = self.base.iter().map(|(root, _)| root.path.clone());
         Ok(self.uppers.iter().rev().cloned().chain(base).collect())
-    }
-
-    /// Writes the tree as a directory named by its layers, or finds it written.
-    fn write_out(&self, tree: &Tree, cancel: &Cancel) -> Result<Held, Error> {
-        let name = ocilayers::chain_id(&self.layers).replace(':', "-");
-        self.roots.get(&name, cancel, |partial| {
-            let context = |source| Error::Scratch { path: partial.to_owned(), source };
-            fs::create_dir(partial).map_err(context)?;
-            rootfs::write(tree, partial)?;
-            let directory = File::open(partial).map_err(context)?;
-            rustix::fs::syncfs(&directory).map_err(|errno| context(errno.into()))
-        })
     }
 }

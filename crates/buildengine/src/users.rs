@@ -3,6 +3,7 @@
 use fstree::{Kind, Tree};
 
 use crate::sandbox::User;
+use crate::sandbox::ids::IDS;
 
 /// The largest user database read, in bytes.
 const FILE_MAX: u64 = 4 << 20;
@@ -37,6 +38,15 @@ pub fn resolve(tree: &Tree, text: &str) -> Result<User, String> {
         None => Vec::new(),
     };
     Ok(User { uid, gid, additional_gids })
+}
+
+/// The same user, if it is one that a step can run as.
+pub(crate) fn in_a_step(user: User) -> Result<User, String> {
+    let mut ids = [user.uid, user.gid].into_iter().chain(user.additional_gids.iter().copied());
+    match ids.find(|&id| id >= IDS) {
+        Some(id) => Err(format!("a step has the ids 0 to {}, and {id} is none of them; use a smaller one", IDS - 1)),
+        None => Ok(user),
+    }
 }
 
 struct Passwd<'a> {
@@ -156,6 +166,14 @@ mod tests {
         for text in ["4294967295", "-1", "+5", "99999999999"] {
             assert!(resolve(&tree, text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_step_has_so_many_ids() {
+        let user = |uid, gid| User { uid, gid, additional_gids: vec![7] };
+        assert!(in_a_step(user(65_535, 0)).is_ok());
+        assert!(in_a_step(user(65_536, 0)).unwrap_err().contains("65536"));
+        assert!(in_a_step(user(0, 100_000)).unwrap_err().contains("100000"));
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) struct Serve {
     /// What this host does, of many with one database and one directory of objects.
     #[arg(long, value_name = "ROLE", env = "DRYDOCK_ROLE", default_value = "all")]
     pub(crate) role: Role,
-    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Beside those of the configuration.
+    /// A part of the isolation of RUN steps that this host may lack: cgroups, loop-devices, user-namespaces (again for more). Beside those of the configuration.
     #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
     pub(crate) allow_missing: Vec<drydock::Missing>,
     /// Print the configuration as it would be used, every key explained, and end.
@@ -354,7 +354,7 @@ pub(crate) struct Build {
     /// The OCI runtime that runs RUN steps; the first that works of runc, crun, youki, runsc without it.
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
-    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Without it that is an error.
+    /// A part of the isolation of RUN steps that this host may lack: cgroups, loop-devices, user-namespaces (again for more). Without it that is an error.
     #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
     pub(crate) allow_missing: Vec<drydock::Missing>,
     /// The network of RUN steps: `egress`, the outside alone; `none`; `host`, with everything that listens there.
@@ -487,7 +487,7 @@ pub(crate) struct Doctor {
     /// The OCI runtime to look at; runc, crun, youki and runsc without it.
     #[arg(long, value_name = "PATH")]
     pub(crate) runtime: Option<PathBuf>,
-    /// A part of the isolation of RUN steps that this host may lack: cgroups (again for more). Without it that is an error.
+    /// A part of the isolation of RUN steps that this host may lack: cgroups, loop-devices, user-namespaces (again for more). Without it that is an error.
     #[arg(long = "allow-missing", value_name = "PART", value_parser = parse_missing)]
     pub(crate) allow_missing: Vec<drydock::Missing>,
     /// How the report is written.

@@ -12,6 +12,11 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
+/// Prints what a failed step used, below its error.
+pub(crate) fn used(text: &str) {
+    eprintln!("  used: {text}");
+}
+
 /// Prints what to do about an error, below it.
 pub(crate) fn hint(text: &str) {
     eprintln!("  hint: {text}");

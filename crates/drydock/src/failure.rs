@@ -1,5 +1,6 @@
 //! The failure card: why a build has no image, as a value that a program can act on and a person can read.
 
+use buildengine::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -71,6 +72,9 @@ pub struct Failure {
     /// The signal that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
+    /// What the step used, and what it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// The last lines it wrote, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tail: Vec<String>,
@@ -95,6 +99,7 @@ impl Failure {
             command: None,
             exit_status: None,
             signal: None,
+            usage: None,
             tail: Vec::new(),
             hint: None,
             retryable: matches!(
@@ -151,7 +156,7 @@ fn of_layers(error: &ocilayers::Error, message: String) -> Failure {
 fn of_step(error: &buildengine::Error) -> Failure {
     use buildengine::{Error as Engine, PassedLimit};
     match error {
-        Engine::CommandFailed { step, steps, line, command, status, tail } => {
+        Engine::CommandFailed { step, steps, line, command, status, usage, tail } => {
             let signal = (*status > 128 && *status <= 128 + 64).then(|| *status - 128);
             let code = if signal.is_some() { FailureCode::RunSignalled } else { FailureCode::RunFailed };
             let message = match signal {
@@ -164,10 +169,11 @@ fn of_step(error: &buildengine::Error) -> Failure {
             card.exit_status = signal.is_none().then_some(*status);
             card.hint = hint(*status, tail);
             card.retryable = network_trouble(tail);
+            card.usage = Some(**usage);
             card.tail = last(tail);
             card
         }
-        Engine::LimitPassed { step, steps, line, limit, why, tail } => {
+        Engine::LimitPassed { step, steps, line, limit, why, usage, tail } => {
             let (code, hint) = match limit {
                 PassedLimit::Memory => {
                     (FailureCode::OutOfMemory, "use less at once: fewer parallel jobs, smaller steps")
@@ -175,8 +181,9 @@ fn of_step(error: &buildengine::Error) -> Failure {
                 PassedLimit::Disk => (FailureCode::DiskFull, "remove caches and downloads in the RUN that makes them"),
                 PassedLimit::Time => (FailureCode::StepTimeout, "split the step, or find what it waits for"),
             };
-            let mut card = Failure::new(code, format!("the command was ended: {why}")).hint(hint);
+            let mut card = Failure::new(code, format!("the command failed: {why}")).hint(hint);
             (card.step, card.steps, card.line) = (Some(*step), Some(*steps), Some(*line));
+            card.usage = Some(**usage);
             card.tail = last(tail);
             card
         }
@@ -295,6 +302,7 @@ mod tests {
             line: 4,
             command: "make".to_owned(),
             status,
+            usage: Box::default(),
             tail: vec![line.to_owned(); 30],
         }))
     }

@@ -33,7 +33,7 @@ use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
 pub use buildengine::sandbox::{AllowedAddress, Missing, NetworkMode, NetworkPolicy};
-pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream};
+pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream, Usage};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;

@@ -143,6 +143,7 @@ impl<'a> Request<'a> {
         options.network = self.network.clone();
         options.layer_limits = self.limits;
         options.threads = self.threads;
+        options.allow_missing.clone_from(&self.allow_missing);
         options.epoch = self.epoch;
         options.no_cache = self.no_cache;
         options.max_age = self.cache_max_age;

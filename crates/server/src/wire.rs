@@ -179,6 +179,9 @@ pub(crate) struct FailureCard {
     /// The signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
+    /// What the step used of its disk and its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageView>,
     /// The last lines it wrote, at most 20.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -188,6 +191,34 @@ pub(crate) struct FailureCard {
     hint: Option<String>,
     /// Whether the same build can go well when it is tried again.
     retryable: bool,
+}
+
+/// What a step used, in bytes, as far as the host can tell.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UsageView {
+    /// Of the disk, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+    /// Of the disk at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_limit_bytes: Option<u64>,
+    /// Memory at its peak, the cache of files included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_peak_bytes: Option<u64>,
+    /// Memory at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit_bytes: Option<u64>,
+}
+
+impl From<drydock::Usage> for UsageView {
+    fn from(usage: drydock::Usage) -> Self {
+        Self {
+            disk_bytes: usage.disk_bytes,
+            disk_limit_bytes: usage.disk_limit_bytes,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            memory_limit_bytes: usage.memory_limit_bytes,
+        }
+    }
 }
 
 impl From<Failure> for FailureCard {
@@ -202,6 +233,7 @@ impl From<Failure> for FailureCard {
             command: card.command,
             exit_status: card.exit_status,
             signal: card.signal,
+            usage: card.usage.map(UsageView::from),
             tail: card.tail,
             hint: card.hint,
             retryable: card.retryable,

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::*;
 use crate::output::Stream;
 use crate::plan::{InlineFile, Sharing};
-use crate::sandbox::OciRuntime;
+use crate::sandbox::{Ended, OciRuntime};
 
 /// A sandbox that does to the upper directory what the command's last argument asks for, and remembers the jobs.
 #[derive(Debug, Default)]
@@ -30,23 +30,27 @@ impl Sandbox for Scripted {
         _scratch: &Scratch,
         cancel: &Cancel,
         output: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Ended, Error> {
         self.jobs.borrow_mut().push(job.clone());
         let script = job.args.last().cloned().unwrap_or_default();
         let (verb, rest) = script.split_once(' ').unwrap_or((&script, ""));
         match verb {
-            "write" => fs::write(job.upper.join(rest), rest).unwrap(),
-            "remove" => mknodat(CWD, job.upper.join(rest), FileType::CharacterDevice, Mode::empty(), 0).unwrap(),
+            "write" => fs::write(job.disk.upper().join(rest), rest).unwrap(),
+            "remove" => mknodat(CWD, job.disk.upper().join(rest), FileType::CharacterDevice, Mode::empty(), 0).unwrap(),
             "print" => output(Output::Bytes { stream: Stream::Stdout, bytes: rest.as_bytes() }),
-            "exit" => return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }),
-            "oom" => return Ok(Outcome::Exited { status: 137, out_of_memory: true }),
+            "exit" => return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }.into()),
+            "oom" => return Ok(Outcome::Exited { status: 137, out_of_memory: true }.into()),
+            "fill" => {
+                let outcome = Outcome::Exited { status: 1, out_of_memory: false };
+                return Ok(Ended { disk_was_full: true, ..outcome.into() });
+            }
             "cancel" => {
                 cancel.cancel();
-                return Ok(Outcome::Cancelled);
+                return Ok(Outcome::Cancelled.into());
             }
             _ => unreachable!("no such script: {script}"),
         }
-        Ok(Outcome::Exited { status: 0, out_of_memory: false })
+        Ok(Outcome::Exited { status: 0, out_of_memory: false }.into())
     }
 
     fn sweep(&self, _scratch: &Path) -> Result<(), Error> {
@@ -185,12 +189,12 @@ impl Sandbox for Slow {
         _scratch: &Scratch,
         _cancel: &Cancel,
         _output: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Ended, Error> {
         let number = self.runs.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(500));
-        fs::write(job.upper.join("made"), number.to_string()).unwrap();
+        fs::write(job.disk.upper().join("made"), number.to_string()).unwrap();
         let status = i32::from(self.first_fails && number == 0);
-        Ok(Outcome::Exited { status, out_of_memory: false })
+        Ok(Outcome::Exited { status, out_of_memory: false }.into())
     }
 
     fn sweep(&self, _scratch: &Path) -> Result<(), Error> {
@@ -299,6 +303,8 @@ fn failures_name_their_step_and_show_the_last_output() {
     assert!(matches!(&error, Error::CommandFailed { step: 2, steps: 2, line: 2, status: 3, .. }), "{error}");
     let (failed, _) = world.build(&sandbox, &[run("oom")], Options::default());
     assert!(matches!(failed.unwrap_err(), Error::LimitPassed { why, .. } if why.contains("memory")));
+    let (failed, _) = world.build(&sandbox, &[run("fill")], Options::default());
+    assert!(matches!(failed.unwrap_err(), Error::LimitPassed { limit: PassedLimit::Disk, .. }));
     let (failed, _) = world.build(&sandbox, &[run("cancel")], Options::default());
     assert!(matches!(failed.unwrap_err(), Error::Cancelled));
 }

@@ -1,11 +1,13 @@
 //! The OCI bundle of one command: `config.json` (OCI runtime specification, config.md and config-linux.md).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::ids::IDS;
 use super::network::{Egress, NetworkMode};
 use super::{Job, JobMount};
 use crate::error::Error;
@@ -26,7 +28,7 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 /// Parts of /proc and /sys that tell of the host.
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -37,6 +39,8 @@ const MASKED: [&str; 11] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/class/net",
+    "/sys/devices/virtual/net",
     "/sys/firmware",
 ];
 /// Parts of /proc that would change the host.
@@ -49,68 +53,73 @@ const HOSTNAME: &str = "drydock";
 pub(crate) struct Isolation {
     /// Memory and process limits.
     pub(crate) cgroups: bool,
+    /// Ids of the step's own.
+    pub(crate) user_namespaces: bool,
+}
+
+/// Where things of one container are on the host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host<'a> {
+    /// The root file system.
+    pub(crate) rootfs: &'a Path,
+    /// Path of the control group.
+    pub(crate) cgroup: &'a str,
+    /// The network that leads to the outside alone.
+    pub(crate) egress: Option<&'a Egress>,
+    /// The id that root of the container has, and what it sees as /sys; none without a user namespace.
+    pub(crate) user_namespace: Option<(u32, &'a Path)>,
 }
 
 impl Isolation {
     /// All of it.
     pub(crate) fn full() -> Self {
-        Self { cgroups: true }
+        Self { cgroups: true, user_namespaces: true }
     }
 }
 
 /// Writes the bundle of `job` into `dir`: config.json and the files of the network.
-pub(crate) fn write(
-    dir: &Path,
-    rootfs: &Path,
-    id: &str,
-    job: &Job,
-    egress: Option<&Egress>,
-    isolation: &Isolation,
-    cgroup: &str,
-) -> Result<(), Error> {
+pub(crate) fn write(dir: &Path, id: &str, job: &Job, isolation: &Isolation, host: Host<'_>) -> Result<(), Error> {
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
-        fs::write(&path, bytes).map_err(|source| Error::Scratch { path, source })
+        // Whoever the command runs as reads what is mounted of these, whatever the umask is here.
+        let put = fs::write(&path, bytes).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)));
+        put.map_err(|source| Error::Scratch { path, source })
     };
     put("hosts", format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n").as_bytes())?;
     // Without a network there is nobody to ask; without a file the C library says so as well.
-    let resolvers = match (job.network.mode, egress) {
+    let resolvers = match (job.network.mode, host.egress) {
         (_, Some(egress)) => fs::read(egress.resolv_conf()),
         (NetworkMode::Host, None) => fs::read("/etc/resolv.conf"),
         (NetworkMode::None | NetworkMode::Egress, None) => Ok(Vec::new()),
     };
     put("resolv.conf", &resolvers.unwrap_or_default())?;
-    let config = config(dir, rootfs, id, job, egress, isolation, cgroup);
+    let config = config(dir, id, job, isolation, host);
     put("config.json", &serde_json::to_vec_pretty(&config).expect("JSON values have string keys"))
 }
 
 /// config.json.
-pub(super) fn config(
-    dir: &Path,
-    rootfs: &Path,
-    id: &str,
-    job: &Job,
-    egress: Option<&Egress>,
-    isolation: &Isolation,
-    cgroup: &str,
-) -> Value {
+pub(super) fn config(dir: &Path, id: &str, job: &Job, isolation: &Isolation, host: Host<'_>) -> Value {
     // A user other than root has no capability of its own: programs with file capabilities still get theirs.
     let own: &[&str] = if job.user.uid == 0 { &CAPABILITIES } else { &[] };
     let mut linux = json!({
-        "namespaces": namespaces(job.network.mode, egress),
+        "namespaces": namespaces(job.network.mode, host),
         "maskedPaths": MASKED,
         "readonlyPaths": READ_ONLY,
         "seccomp": seccomp(),
     });
     if isolation.cgroups {
-        linux["cgroupsPath"] = json!(cgroup);
+        linux["cgroupsPath"] = json!(host.cgroup);
         linux["resources"] = resources(job);
+    }
+    if let Some((first, _)) = host.user_namespace {
+        let map = json!([{ "containerID": 0, "hostID": first, "size": IDS }]);
+        (linux["uidMappings"], linux["gidMappings"]) = (map.clone(), map);
     }
     json!({
         "ociVersion": "1.0.2",
         "hostname": HOSTNAME,
         "annotations": { "drydock.id": id },
-        "root": { "path": rootfs, "readonly": false },
+        "root": { "path": host.rootfs, "readonly": false },
         "process": {
             "terminal": false,
             "user": { "uid": job.user.uid, "gid": job.user.gid, "additionalGids": job.user.additional_gids, "umask": 0o022 },
@@ -120,14 +129,15 @@ pub(super) fn config(
             "capabilities": { "bounding": CAPABILITIES, "effective": own, "permitted": own, "inheritable": [], "ambient": [] },
             "rlimits": [{ "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
         },
-        "mounts": mounts(dir, job),
+        "mounts": mounts(dir, job, host),
         "linux": linux,
     })
 }
 
-fn namespaces(mode: NetworkMode, egress: Option<&Egress>) -> Value {
-    let new = ["pid", "ipc", "uts", "mount"].into_iter().map(|kind| json!({ "type": kind }));
-    let network = match (mode, egress) {
+fn namespaces(mode: NetworkMode, host: Host<'_>) -> Value {
+    let user = host.user_namespace.map(|_| "user");
+    let new = ["pid", "ipc", "uts", "mount"].into_iter().chain(user).map(|kind| json!({ "type": kind }));
+    let network = match (mode, host.egress) {
         (NetworkMode::Host, _) => None,
         (_, Some(egress)) => Some(json!({ "type": "network", "path": egress.namespace() })),
         (NetworkMode::None | NetworkMode::Egress, None) => Some(json!({ "type": "network" })),
@@ -144,7 +154,7 @@ fn resources(job: &Job) -> Value {
     resources
 }
 
-fn mounts(dir: &Path, job: &Job) -> Vec<Value> {
+fn mounts(dir: &Path, job: &Job, host: Host<'_>) -> Vec<Value> {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
     let bind = |source: &Path, target: &str, read_only: bool| {
         let access = if read_only { "ro" } else { "rw" };
@@ -156,14 +166,18 @@ fn mounts(dir: &Path, job: &Job) -> Vec<Value> {
         mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        // A user namespace may mount the sysfs of its own network namespaces alone: it gets the host's, to read.
+        host.user_namespace.map_or_else(
+            || mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            |(_, sys)| bind(sys, "/sys", true),
+        ),
     ];
     for name in super::mountpoints::ETC_FILES {
         mounts.push(bind(&dir.join(name), &format!("/etc/{name}"), true));
     }
     for extra in &job.mounts {
         mounts.push(match extra {
-            JobMount::Bind { source, target, read_only } => bind(source, target, *read_only),
+            JobMount::Bind { source, target, read_only, .. } => bind(source, target, *read_only),
             JobMount::Tmpfs { target, size_bytes } => {
                 let size = size_bytes.map(|bytes| format!("size={bytes}"));
                 let options: Vec<&str> = ["nosuid", "nodev", "mode=1777"].into_iter().chain(size.as_deref()).collect();
@@ -191,12 +205,12 @@ fn seccomp() -> Value {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::sandbox::{NetworkPolicy, User};
+    use crate::sandbox::{NetworkPolicy, StepDisk, User};
 
     fn job() -> Job {
         Job {
             lowers: vec![],
-            upper: "/scratch/upper".into(),
+            disk: StepDisk::plain(Path::new("/scratch")),
             args: vec!["/bin/sh".to_owned(), "-c".to_owned(), "true".to_owned()],
             env: vec!["PATH=/bin".to_owned()],
             cwd: "/".to_owned(),
@@ -208,7 +222,10 @@ mod tests {
     }
 
     fn config_of(job: &Job) -> Value {
-        config(Path::new("/scratch"), Path::new("/scratch/merged"), "x", job, None, &Isolation::full(), "/drydock/x")
+        let rootfs = Path::new("/scratch/merged");
+        let user_namespace = Some((4096, Path::new("/scratch/sys")));
+        let host = Host { rootfs, cgroup: "/drydock/x", egress: None, user_namespace };
+        config(Path::new("/scratch"), "x", job, &Isolation::full(), host)
     }
 
     #[test]
@@ -219,6 +236,8 @@ mod tests {
         let linux = spec.linux().as_ref().unwrap();
         assert_eq!(linux.resources().as_ref().unwrap().pids().as_ref().unwrap().limit(), 4_096);
         assert!(linux.seccomp().is_some());
+        let map = &linux.uid_mappings().as_ref().unwrap()[0];
+        assert_eq!((map.container_id(), map.host_id(), map.size()), (0, 4096, IDS));
         assert!(
             linux
                 .namespaces()

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use super::missing::Missing;
-use super::{Job, OciRuntime, Outcome, Sandbox, probe, remembered};
+use super::{Ended, Job, OciRuntime, Sandbox, probe, remembered};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::output::Output;
@@ -83,12 +83,12 @@ impl Sandbox for FoundRuntime {
         scratch: &Scratch,
         cancel: &Cancel,
         output: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Outcome, Error> {
-        let outcome = self.get()?.run(id, job, scratch, cancel, output);
-        if matches!(outcome, Err(Error::Runtime { .. } | Error::Start { .. })) {
+    ) -> Result<Ended, Error> {
+        let ended = self.get()?.run(id, job, scratch, cancel, output);
+        if matches!(ended, Err(Error::Runtime { .. } | Error::Start { .. })) {
             remembered::forget(&self.scratch_root);
         }
-        outcome
+        ended
     }
 
     fn sweep(&self, scratch: &Path) -> Result<(), Error> {

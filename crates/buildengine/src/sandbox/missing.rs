@@ -13,17 +13,23 @@ use serde::{Deserialize, Serialize};
 pub enum Missing {
     /// Control groups: without them nothing limits memory, processes and input and output of a step.
     Cgroups,
+    /// Loop devices: without them root file systems are unpacked, and the disk of a step is watched instead of bounded.
+    LoopDevices,
+    /// User namespaces, and mounts that map into them: without them root of a step is root of the host, in a cage.
+    UserNamespaces,
 }
 
 impl Missing {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Cgroups];
+    pub const ALL: [Self; 3] = [Self::Cgroups, Self::LoopDevices, Self::UserNamespaces];
 
     /// The name, as it is written in options.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Cgroups => "cgroups",
+            Self::LoopDevices => "loop-devices",
+            Self::UserNamespaces => "user-namespaces",
         }
     }
 
@@ -32,6 +38,8 @@ impl Missing {
     pub fn what(self) -> &'static str {
         match self {
             Self::Cgroups => "limits on memory and processes",
+            Self::LoopDevices => "disks of their own",
+            Self::UserNamespaces => "ids of their own",
         }
     }
 }

@@ -1,27 +1,33 @@
 //! Where commands of a Dockerfile run. Only this part of Drydock mounts file systems and starts processes.
 //!
 //! ```text
-//!   lowers (rootfs.rs: the tree so far as a directory; uppers of earlier steps; mount points)
+//!   lowers (the tree so far, an image of disk.rs; uppers of earlier steps; mount points)
 //!      │ overlay
-//!   merged ──▶ bundle.rs: config.json ──▶ runtime.rs: runc, runsc, ... by path
+//!      │ each of them as the ids of the step see it (ids.rs, views.rs)
+//!   root file system (place.rs) ──▶ bundle.rs: config.json ──▶ runtime.rs: runc, runsc, ... by path
 //!      │
-//!   upper  ──▶ snapshot.rs: the layer of the step
+//!   upper, on the step's own disk (disk.rs) ──▶ snapshot.rs: the layer of the step
 //! ```
 
 pub(crate) mod bundle;
 pub(crate) mod cgroup;
+pub(crate) mod disk;
 mod found;
+pub(crate) mod ids;
+mod kernel;
 mod missing;
 pub(crate) mod mountpoints;
 pub(crate) mod network;
 mod orphans;
 pub(crate) mod overlay;
 mod pipes;
+pub(crate) mod place;
 mod probe;
 mod remembered;
 pub(crate) mod rootfs;
 pub(crate) mod runtime;
 mod stop;
+mod views;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -31,7 +37,9 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::output::Output;
 use crate::scratch::Scratch;
+use crate::usage::Usage;
 
+pub use disk::StepDisk;
 pub use found::FoundRuntime;
 pub use missing::Missing;
 pub use network::{AllowedAddress, NetworkMode, NetworkPolicy};
@@ -44,7 +52,7 @@ pub struct Job {
     /// The directories of the root file system, uppermost first.
     pub lowers: Vec<PathBuf>,
     /// Where what the command changes is kept.
-    pub upper: PathBuf,
+    pub disk: StepDisk,
     /// Command and arguments; at least one.
     pub args: Vec<String>,
     /// `NAME=value`.
@@ -83,6 +91,8 @@ pub enum JobMount {
         target: String,
         /// Not writable.
         read_only: bool,
+        /// Its owners are the host's own, not ids of images.
+        of_host: bool,
     },
     /// A file system in memory.
     Tmpfs {
@@ -125,6 +135,25 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// How a command ended, and what it used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// Whether its disk was seen to be full, be it of data or of files.
+    pub disk_was_full: bool,
+}
+
+/// Nothing is known of what it used.
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, usage: Usage::default(), disk_was_full: false }
+    }
+}
+
 /// Runs commands over a root file system made of layers.
 pub trait Sandbox: Debug {
     /// Runs `job` under the name `id`, keeps everything it needs in `scratch`, and hands output to `output` as it comes, no more
@@ -140,7 +169,7 @@ pub trait Sandbox: Debug {
         scratch: &Scratch,
         cancel: &Cancel,
         output: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Outcome, Error>;
+    ) -> Result<Ended, Error>;
 
     /// Ends what a build that died may have left under `scratch`: containers, then mounts.
     ///

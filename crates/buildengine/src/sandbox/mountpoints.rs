@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fstree::{Kind, Metadata, Node, NodeId, Tree, TreeError};
+use fstree::{DeviceNumber, Kind, Metadata, Node, NodeId, Tree, TreeError};
 
 use super::rootfs;
 use crate::error::Error;
@@ -37,7 +37,10 @@ impl MountPoint {
     }
 }
 
-/// Writes into `dir` the mount points that `tree` lacks: those of every sandbox and `extra`.
+/// The directory that every ext4 file system has, as the root file system may be one.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+
+/// Writes into `dir` the mount points that `tree` lacks, those of every sandbox and `extra`, and hides what it does not have.
 ///
 /// # Errors
 /// They can't be written.
@@ -48,6 +51,12 @@ pub(crate) fn write(tree: &Tree, extra: &[MountPoint], dir: &Path) -> Result<(),
     let mut stubs = Tree::new(tree.node(Tree::ROOT).metadata.clone());
     for point in &wanted {
         add(tree, &mut stubs, point).expect("names of a path that was resolved are names");
+    }
+    if tree.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() && stubs.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() {
+        // A character device 0/0 is a whiteout (kernel documentation, filesystems/overlayfs).
+        let kind = Kind::CharDevice(DeviceNumber::new(0, 0).expect("in range"));
+        let whiteout = Node { metadata: Metadata::default(), kind };
+        stubs.insert(Tree::ROOT, LOST_AND_FOUND, whiteout).expect("looked up above");
     }
     rootfs::write(&stubs, dir)
 }

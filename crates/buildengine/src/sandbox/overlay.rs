@@ -26,7 +26,7 @@ impl Overlay {
     pub(crate) fn mount(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> Result<Self, Error> {
         let lowerdir = lowers.iter().map(|lower| text(lower)).collect::<Result<Vec<_>, _>>()?.join(":");
         let options = format!(
-            "lowerdir={lowerdir},upperdir={},workdir={},redirect_dir=nofollow,metacopy=off,index=off,xino=off",
+            "lowerdir={lowerdir},upperdir={},workdir={},redirect_dir=nofollow,metacopy=off,index=off,xino=auto",
             text(upper)?,
             text(work)?
         );

@@ -10,7 +10,7 @@ use super::bundle::Isolation;
 use super::missing::Missing;
 use super::network::{NetworkMode, NetworkPolicy};
 use super::runtime::{DIRECTORIES, OciRuntime, call};
-use super::{Job, JobMount, Outcome, Sandbox, User, cgroup};
+use super::{Job, JobMount, Outcome, Sandbox, StepDisk, User, cgroup};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -21,6 +21,9 @@ use crate::scratch::Scratch;
 const CANDIDATES: [&str; 4] = ["runc", "crun", "youki", "runsc"];
 /// Memory that the probe may use, in bytes: that it is limited is what is tried.
 const PROBE_MEMORY: u64 = 256 << 20;
+
+/// The disk of the probe, in bytes.
+const PROBE_DISK: u64 = 16 << 20;
 
 /// A runtime that was looked for.
 #[derive(Debug)]
@@ -99,18 +102,32 @@ impl OciRuntime {
         let help = call(path, &["run", "--help"])?;
         let keeps = help.stdout.contains("--keep");
         let mut runtime = Self { path: path.to_owned(), isolation: Isolation::full(), keeps };
+        match runtime.settle(scratch_root, allowed) {
+            Err(Error::Lacking { missing: missing @ Missing::UserNamespaces, .. }) if allowed.contains(&missing) => {
+                runtime.isolation = Isolation { user_namespaces: false, ..Isolation::full() };
+                runtime.settle(scratch_root, allowed)?;
+            }
+            settled => settled?,
+        }
+        Ok(runtime)
+    }
+
+    /// Finds out whether a command runs, with control groups or, where that is allowed, without.
+    fn settle(&mut self, scratch_root: &Path, allowed: &[Missing]) -> Result<(), Error> {
         let lacks = |why| Error::Lacking { missing: Missing::Cgroups, why };
         let first = match cgroup::lacking() {
             Some(why) => lacks(why),
-            None => match runtime.try_true(scratch_root, NetworkPolicy::none()) {
-                Ok(()) => return Ok(runtime),
+            None => match self.try_true(scratch_root, NetworkPolicy::none(), allowed) {
+                Ok(()) => return Ok(()),
+                // Without control groups it would lack the same.
+                Err(error @ Error::Lacking { .. }) => return Err(error),
                 Err(error) => error,
             },
         };
         // What is missing may be the control groups alone.
-        runtime.isolation.cgroups = false;
-        match (runtime.try_true(scratch_root, NetworkPolicy::none()), first) {
-            (Ok(()), _) if allowed.contains(&Missing::Cgroups) => Ok(runtime),
+        self.isolation.cgroups = false;
+        match (self.try_true(scratch_root, NetworkPolicy::none(), allowed), first) {
+            (Ok(()), _) if allowed.contains(&Missing::Cgroups) => Ok(()),
             (Ok(()), Error::Lacking { missing, why }) => Err(Error::Lacking { missing, why }),
             (Ok(()), first) => Err(lacks(chain(&first))),
             (Err(error), Error::Lacking { .. }) | (Err(_), error) => Err(error),
@@ -132,6 +149,10 @@ impl OciRuntime {
             let runtime = self.path.display();
             tracing::warn!(%runtime, "no control groups, as allowed: memory and processes of RUN steps are not limited");
         }
+        if !self.isolation.user_namespaces {
+            let runtime = self.path.display();
+            tracing::warn!(%runtime, "no user namespaces, as allowed: root of a RUN step is root of the host, in a cage");
+        }
     }
 
     /// What works, for a report to an operator; it is tried in a directory below `scratch_root`.
@@ -139,6 +160,8 @@ impl OciRuntime {
     pub fn capabilities(&self, scratch_root: &Path) -> Vec<Capability> {
         let cgroups = self.isolation.cgroups;
         let limits = if cgroups { "a command ran in a control group of its own" } else { "missing, as allowed" };
+        let users = self.isolation.user_namespaces;
+        let ids = if users { "a command was nobody on the host, over mapped mounts" } else { "missing, as allowed" };
         let keeps = if self.keeps { "known" } else { "not known to this runtime" };
         let capability = |name: &str, works, detail: &str| Capability {
             name: name.to_owned(),
@@ -149,13 +172,18 @@ impl OciRuntime {
         vec![
             capability("memory and process limits (cgroups)", cgroups, limits),
             capability("out-of-memory kills are told apart", self.keeps, &format!("'run --keep' is {keeps}")),
+            capability("ids of a step's own (user namespaces)", users, ids),
+            probe_disk(scratch_root),
             self.probe_egress(scratch_root),
         ]
     }
 
     fn probe_egress(&self, scratch_root: &Path) -> Capability {
-        let tried =
-            self.try_true(scratch_root, NetworkPolicy { mode: NetworkMode::Egress, ..NetworkPolicy::default() });
+        let tried = self.try_true(
+            scratch_root,
+            NetworkPolicy { mode: NetworkMode::Egress, ..NetworkPolicy::default() },
+            &Missing::ALL,
+        );
         let detail = match &tried {
             Ok(()) => "a command ran in a network of its own, behind a filter".to_owned(),
             Err(error) => chain(error),
@@ -165,7 +193,7 @@ impl OciRuntime {
     }
 
     /// Runs the host's own `true` over the host's own `/usr`, read-only, in a full sandbox.
-    fn try_true(&self, scratch_root: &Path, network: NetworkPolicy) -> Result<(), Error> {
+    fn try_true(&self, scratch_root: &Path, network: NetworkPolicy, allowed: &[Missing]) -> Result<(), Error> {
         let scratch = Scratch::create(scratch_root, self)?;
         let lower = scratch.subdirectory("probe-lower")?;
         let mut mounts = Vec::new();
@@ -175,13 +203,18 @@ impl OciRuntime {
                 fs::create_dir(lower.join(directory))
                     .map_err(|source| Error::Scratch { path: lower.clone(), source })?;
                 if !matches!(directory, "proc" | "sys" | "dev") {
-                    mounts.push(JobMount::Bind { source, target: format!("/{directory}"), read_only: true });
+                    mounts.push(JobMount::Bind {
+                        source,
+                        target: format!("/{directory}"),
+                        read_only: true,
+                        of_host: true,
+                    });
                 }
             }
         }
         let job = Job {
             lowers: vec![lower],
-            upper: scratch.subdirectory("upper")?,
+            disk: StepDisk::create(&scratch, "probe", PROBE_DISK, allowed)?,
             args: vec!["/bin/true".to_owned()],
             env: Vec::new(),
             cwd: "/".to_owned(),
@@ -191,19 +224,34 @@ impl OciRuntime {
             limits: Limits { time: Duration::from_secs(60), memory_bytes: Some(PROBE_MEMORY), ..Limits::default() },
         };
         let mut said = Vec::new();
-        let outcome = self.run("probe", &job, &scratch, &Cancel::default(), &mut |output| {
+        let ended = self.run("probe", &job, &scratch, &Cancel::default(), &mut |output| {
             if let Output::Bytes { bytes, .. } = output {
                 said.extend_from_slice(bytes);
             }
         })?;
         scratch.remove()?;
-        match outcome {
+        match ended.outcome {
             Outcome::Exited { status: 0, .. } => Ok(()),
             outcome => Err(Error::Runtime {
                 path: self.path.clone(),
                 said: format!("'true' ended with {outcome:?} {}", String::from_utf8_lossy(&said)),
             }),
         }
+    }
+}
+
+/// Whether a step has a disk of its own; what is not allowed to be missing was found by running a command.
+fn probe_disk(scratch_root: &Path) -> Capability {
+    let tried = StepDisk::probe(scratch_root, PROBE_DISK);
+    let detail = match &tried {
+        Ok(()) => "an ext4 file system was mounted through a loop device".to_owned(),
+        Err(error) => chain(error),
+    };
+    Capability {
+        name: "a disk of a step's own (loop devices)".to_owned(),
+        works: tried.is_ok(),
+        required: false,
+        detail,
     }
 }
 

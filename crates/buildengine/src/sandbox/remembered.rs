@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::bundle::{self, Isolation};
+use super::bundle::{self, Host, Isolation};
 use super::missing::Missing;
 use super::runtime::OciRuntime;
-use super::{Job, NetworkPolicy, User, cgroup};
+use super::{Job, NetworkPolicy, StepDisk, User, cgroup};
 use crate::limits::Limits;
 use crate::scratch;
 
@@ -60,7 +60,7 @@ pub(super) fn key(candidates: &[PathBuf], allowed: &[Missing]) -> String {
 fn sample() -> String {
     let job = Job {
         lowers: Vec::new(),
-        upper: PathBuf::new(),
+        disk: StepDisk::plain(Path::new("")),
         args: Vec::new(),
         env: Vec::new(),
         cwd: String::new(),
@@ -70,7 +70,8 @@ fn sample() -> String {
         limits: Limits::default(),
     };
     let here = Path::new("");
-    bundle::config(here, here, "", &job, None, &Isolation::full(), "").to_string()
+    let host = Host { rootfs: here, cgroup: "", egress: None, user_namespace: Some((0, here)) };
+    bundle::config(here, "", &job, &Isolation::full(), host).to_string()
 }
 
 /// The runtime that was found under the same key.

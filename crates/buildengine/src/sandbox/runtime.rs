@@ -11,18 +11,22 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::bundle::{self, Isolation};
+use super::bundle::{self, Host, Isolation};
+use super::ids::Ids;
 use super::network::{Egress, NetworkMode};
-use super::overlay::Overlay;
+use super::overlay::{self, Overlay};
 use super::pipes::Pipes;
 use super::stop::Stop;
-use super::{Job, Outcome, Sandbox, cgroup, orphans};
+use super::views::Views;
+use super::{Ended, Job, JobMount, Outcome, Sandbox, cgroup, orphans, place};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::output::Output;
 use crate::scratch::Scratch;
+use crate::usage::Usage;
 
 /// Where programs are looked for: administrators' directories too, which a service's PATH may lack.
 pub(super) const DIRECTORIES: [&str; 6] =
@@ -77,30 +81,42 @@ impl Sandbox for OciRuntime {
         scratch: &Scratch,
         cancel: &Cancel,
         output: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Ended, Error> {
         let here = scratch.subdirectory(id)?;
         let subdirectory = |name: &str| {
             let path = here.join(name);
             fs::create_dir(&path).map(|()| path.clone()).map_err(|source| Error::Scratch { path, source })
         };
-        let (work, merged, state) = (subdirectory("work")?, subdirectory("merged")?, scratch.path().join("runtime"));
+        let (rootfs, state) = (place::create(scratch, id)?, scratch.path().join("runtime"));
         let egress = match job.network.mode {
             NetworkMode::Egress => Some(Egress::of_build(scratch.path(), &job.network)?),
             NetworkMode::None | NetworkMode::Host => None,
         };
-        let overlay = Overlay::mount(&job.lowers, &job.upper, &work, &merged)?;
+        let ids = self.isolation.user_namespaces.then(Ids::take).transpose()?;
+        let overlay = match &ids {
+            Some(ids) => mapped_overlay(job, &mut Views::new(ids, subdirectory("layers")?), &rootfs)?,
+            None => Overlay::mount(&job.lowers, &job.disk.upper(), &job.disk.work(), &rootfs)?,
+        };
+        let mut views = ids.as_ref().map(|ids| Ok::<_, Error>(Views::new(ids, subdirectory("mounts")?))).transpose()?;
+        let job = &Job { mounts: shown(&job.mounts, views.as_mut())?, ..job.clone() };
+        let sys = ids.as_ref().map(|_| host_sys(subdirectory("sys")?)).transpose()?;
         let cgroup = cgroup::name(scratch, id);
-        bundle::write(&here, &merged, id, job, egress.as_ref(), &self.isolation, &cgroup)?;
+        let first_id = ids.as_ref().map(Ids::first);
+        let user_namespace = first_id.zip(sys.as_deref());
+        let host = Host { rootfs: &rootfs, cgroup: &cgroup, egress: egress.as_ref(), user_namespace };
+        bundle::write(&here, id, job, &self.isolation, host)?;
 
-        let container = Container { id, here: &here, state: &state, cgroup: &cgroup };
-        let ended = self.supervise(&container, job, cancel, output);
+        let container = Container { id, here: &here, state: &state, cgroup: &cgroup, first_id };
+        let mut watch = Watch::new(job, cancel);
+        let outcome = self.supervise(&container, job, &mut watch, output);
+        let (usage, disk_was_full) = watch.usage(&cgroup);
         // Whatever happened above, nothing of the container may stay.
         let deleted = self.delete(&state, id);
-        let unmounted = overlay.unmount();
-        let outcome = ended?;
+        let unmounted = overlay.unmount().and(sys.map_or(Ok(()), |sys| overlay::unmount_below(&sys)));
+        let outcome = outcome?;
         deleted?;
         unmounted?;
-        Ok(outcome)
+        Ok(Ended { outcome, usage, disk_was_full })
     }
 
     fn sweep(&self, scratch: &Path) -> Result<(), Error> {
@@ -115,6 +131,33 @@ impl Sandbox for OciRuntime {
     }
 }
 
+/// The overlay of a job as the ids of its step see it. It holds what it stands on: the views may end.
+fn mapped_overlay(job: &Job, views: &mut Views<'_>, rootfs: &Path) -> Result<Overlay, Error> {
+    let lowers = job.lowers.iter().map(|lower| views.show(lower)).collect::<Result<Vec<_>, _>>()?;
+    // Upper and work directory have to be on one mount.
+    let disk = job.disk.seen_at(views.show(job.disk.dir())?);
+    Overlay::mount(&lowers, &disk.upper(), &disk.work(), rootfs)
+}
+
+/// Mounts of a job, with the sources as the ids of its step see them.
+fn shown(mounts: &[JobMount], mut views: Option<&mut Views<'_>>) -> Result<Vec<JobMount>, Error> {
+    let show = |mount: &JobMount| match (mount, views.as_deref_mut()) {
+        (JobMount::Bind { source, target, read_only, of_host: false }, Some(views)) => {
+            let (source, target) = (views.show(source)?, target.clone());
+            Ok(JobMount::Bind { source, target, read_only: *read_only, of_host: false })
+        }
+        _ => Ok(mount.clone()),
+    };
+    mounts.iter().map(show).collect()
+}
+
+/// The host's sysfs at `at`, without what is mounted in it.
+fn host_sys(at: PathBuf) -> Result<PathBuf, Error> {
+    rustix::mount::mount_bind("/sys", &at)
+        .map_err(|errno| Error::Mount { target: at.clone(), source: errno.into() })?;
+    Ok(at)
+}
+
 /// Where a container is, on disk and among control groups.
 struct Container<'a> {
     id: &'a str,
@@ -123,6 +166,8 @@ struct Container<'a> {
     /// What the runtime knows of it.
     state: &'a Path,
     cgroup: &'a str,
+    /// The id of its root on the host.
+    first_id: Option<u32>,
 }
 
 impl OciRuntime {
@@ -130,13 +175,20 @@ impl OciRuntime {
         &self,
         container: &Container<'_>,
         job: &Job,
-        cancel: &Cancel,
+        watch: &mut Watch<'_>,
         output: &mut dyn FnMut(Output<'_>),
     ) -> Result<Outcome, Error> {
         let failed = |source| Error::Start { path: self.path.clone(), source };
-        let Container { id, here, state, cgroup } = container;
+        let Container { id, here, state, cgroup, first_id } = container;
         let log = here.join("runtime.log");
         let (pipes, stdout, stderr) = Pipes::start(job.limits.output_bytes).map_err(failed)?;
+        if let Some(first) = *first_id {
+            // A command may open its output again, as /dev/stderr.
+            for pipe in [&stdout, &stderr] {
+                let owner = (Some(Uid::from_raw(first)), Some(Gid::from_raw(first)));
+                rustix::fs::fchown(pipe, owner.0, owner.1).map_err(|errno| failed(errno.into()))?;
+            }
+        }
         let mut command = self.command(state);
         command.arg("--log").arg(&log).args(["--log-format", "json", "run"]);
         if self.keeps {
@@ -148,7 +200,6 @@ impl OciRuntime {
         // The command holds the writing ends of the pipes: without this the output would never end.
         drop(command);
 
-        let mut watch = Watch::new(job, cancel);
         let mut stop: Option<Stop> = None;
         while child.try_wait().map_err(failed)?.is_none() {
             if !pipes.next(TICK, output) {
@@ -213,12 +264,16 @@ struct Watch<'a> {
     cancel: &'a Cancel,
     started: Instant,
     next_disk_look: Instant,
+    /// What the last look saw of a disk that nothing bounds.
+    unbounded_bytes: u64,
+    disk_was_full: bool,
 }
 
 impl<'a> Watch<'a> {
     fn new(job: &'a Job, cancel: &'a Cancel) -> Self {
         let now = Instant::now();
-        Self { job, cancel, started: now, next_disk_look: now + Duration::from_secs(1) }
+        let next_disk_look = now + Duration::from_secs(1);
+        Self { job, cancel, started: now, next_disk_look, unbounded_bytes: 0, disk_was_full: false }
     }
 
     fn look(&mut self) -> Option<Outcome> {
@@ -228,14 +283,33 @@ impl<'a> Watch<'a> {
         if self.started.elapsed() > self.job.limits.time {
             return Some(Outcome::TimeOver);
         }
+        if let Some(fill) = self.job.disk.fill() {
+            // The kernel ends no command for it; what it makes of a full disk is its own affair.
+            self.disk_was_full |= fill.is_full;
+            return None;
+        }
         let now = Instant::now();
         if now < self.next_disk_look {
             return None;
         }
-        let used_bytes = disk_use(&self.job.upper);
+        let used_bytes = disk_use(&self.job.disk.upper());
+        self.unbounded_bytes = used_bytes;
         // A walk over a large result takes its time: at most a tenth of the step goes to looking.
         self.next_disk_look = Instant::now() + Duration::from_secs(1).max(now.elapsed() * 10);
         (used_bytes > self.job.limits.disk_bytes).then_some(Outcome::DiskFull { used_bytes })
+    }
+
+    /// What was used up to now, the command having ended, and whether its disk was full.
+    fn usage(&self, cgroup: &str) -> (Usage, bool) {
+        let fill = self.job.disk.fill();
+        let limits = &self.job.limits;
+        let usage = Usage {
+            disk_bytes: Some(fill.map_or(self.unbounded_bytes, |fill| fill.used_bytes)),
+            disk_limit_bytes: Some(limits.disk_bytes),
+            memory_peak_bytes: memory_peak(cgroup),
+            memory_limit_bytes: limits.memory_bytes,
+        };
+        (usage, self.disk_was_full || fill.is_some_and(|fill| fill.is_full))
     }
 }
 
@@ -288,6 +362,15 @@ fn runtime_error(log: &Path) -> Option<String> {
     fs::File::open(log).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.find(|line| line.level == "error" || line.level == "fatal").map(|line| line.msg)
+}
+
+/// The most memory that the cgroup had, in bytes (v2 `memory.peak`, since Linux 5.19; v1 `memory.max_usage_in_bytes`).
+fn memory_peak(cgroup: &str) -> Option<u64> {
+    let files = [
+        format!("/sys/fs/cgroup{cgroup}/memory.peak"),
+        format!("/sys/fs/cgroup/memory{cgroup}/memory.max_usage_in_bytes"),
+    ];
+    files.iter().find_map(|file| fs::read_to_string(file).ok())?.trim().parse().ok()
 }
 
 /// Whether the kernel killed a process of the cgroup for lack of memory (v2 `memory.events`, v1 `memory.oom_control`).

@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
             }
             let cancelled = matches!(error, Error::Cancelled);
             crate::output::error(&error.into());
+            card.usage.iter().for_each(|usage| crate::output::used(&usage.to_string()));
             card.hint.iter().for_each(|hint| crate::output::hint(hint));
             Ok(if cancelled { signals.exit_code() } else { ExitCode::FAILURE })
         }
