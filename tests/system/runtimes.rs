@@ -201,3 +201,44 @@ fn the_doctor_lists_every_runtime_and_says_which_is_used() {
     assert_eq!(find("memory and process limits (cgroups)")["works"], true);
     world.assert_clean();
 }
+
+#[test]
+fn a_step_has_no_file_of_the_host_open_and_bounded_limits() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let world = World::new();
+    let steps =
+        "RUN ls /proc/self/fd | wc -l; ls /proc/1/fd | wc -l; ulimit -Hc; ulimit -Sn; test $(ulimit -Hn) -le 524288";
+    fs::write(world.path("Dockerfile"), format!("FROM base\n{steps}\n")).unwrap();
+    // Files that whoever started the build left open, to a directory of the host too.
+    let mut build = Command::new("sh");
+    build.args(["-c", "exec 7</etc/hostname 9</ && exec \"$@\"", "sh"]).arg(drydock()).args(world.build());
+    let log = String::from_utf8(run(&mut build).stderr).unwrap();
+    let said: Vec<&str> = log.lines().filter(|line| line.parse::<u32>().is_ok()).collect();
+    // 0, 1 and 2, and with `ls` the directory that it reads.
+    assert_eq!(said, ["4", "3", "0", "1024"], "{log}");
+    world.assert_clean();
+}
+
+#[test]
+fn reads_from_the_disk_are_as_slow_as_was_asked() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let world = World::new();
+    // Direct, since what is read from memory is not read from the disk.
+    let steps = "RUN dd if=/dev/urandom of=/file bs=1M count=8 conv=fsync && s=$(date +%s%N) && \
+        dd if=/file of=/dev/null bs=1M iflag=direct && echo $((($(date +%s%N) - s) / 1000000)) > /took && cat /took";
+    fs::write(world.path("Dockerfile"), format!("FROM base\n{steps}\n")).unwrap();
+    let took_ms = |more: &[&str]| {
+        let log = String::from_utf8(run(Command::new(drydock()).args(world.build()).args(more)).stderr).unwrap();
+        let took = log.lines().find_map(|line| line.parse::<u64>().ok());
+        took.unwrap_or_else(|| panic!("{log}"))
+    };
+    let slow = took_ms(&["--io-bytes", "2MiB"]);
+    assert!(slow >= 3_000, "8 MiB at 2 MiB a second took {slow} ms");
+    let free = took_ms(&[]);
+    assert!(free < slow, "without a limit {free} ms, with one {slow} ms");
+    world.assert_clean();
+}

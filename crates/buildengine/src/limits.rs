@@ -12,6 +12,11 @@ pub struct Limits {
     pub pids: u32,
     /// Memory in bytes (cgroup `memory`), or `None` for what the host has. Default: `None`.
     pub memory_bytes: Option<u64>,
+    /// Bytes that the step may read a second from the disk of the state directory, and write to it (cgroup `blkio`, `io`),
+    /// or `None` for what the disk can do. Default: `None`.
+    pub io_bytes: Option<u64>,
+    /// The same for reads and writes, counted. Default: `None`.
+    pub io_operations: Option<u64>,
     /// Bytes that the step may add to the disk. Looked at about once a second, so a fast writer can pass it by what it
     /// writes in that time. Default: 16 GiB.
     pub disk_bytes: u64,
@@ -29,6 +34,8 @@ impl Default for Limits {
             time: Duration::from_secs(3_600),
             pids: 4_096,
             memory_bytes: None,
+            io_bytes: None,
+            io_operations: None,
             disk_bytes: 16 << 30,
             output_bytes: 2 << 20,
             grace: Duration::from_secs(5),

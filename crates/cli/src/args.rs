@@ -372,6 +372,12 @@ pub(crate) struct Build {
     /// Processes and threads that each RUN step may have at one moment.
     #[arg(long, default_value_t = 4_096, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pids: u32,
+    /// Bytes that a RUN step may read a second from the disk of the state directory, and write to it.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) io_bytes: Option<u64>,
+    /// How often it may read from that disk in a second, and write to it.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) io_operations: Option<u64>,
     /// Disk that a RUN step may fill.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) disk: Option<u64>,

@@ -68,6 +68,10 @@ pub struct Config {
     pub step_pids: u32,
     /// How long a RUN step that is stopped has to end by itself.
     pub step_grace_seconds: u64,
+    /// Bytes a second that a RUN step may read from the disk, and write to it.
+    pub step_io_bytes: Option<u64>,
+    /// Operations a second of a RUN step on the disk.
+    pub step_io_operations: Option<u64>,
     /// Disk of a RUN step.
     pub step_disk_bytes: u64,
     /// The log of one attempt.
@@ -115,6 +119,8 @@ impl Default for Config {
             step_timeout_seconds: steps.time.as_secs(),
             step_memory_bytes: steps.memory_bytes,
             step_pids: steps.pids,
+            step_io_bytes: steps.io_bytes,
+            step_io_operations: steps.io_operations,
             step_grace_seconds: steps.grace.as_secs(),
             step_disk_bytes: steps.disk_bytes,
             log_bytes_max: service.log_bytes_max,
@@ -128,7 +134,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 32] = [
+const KEYS: [(&str, &str, &str); 34] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -182,6 +188,12 @@ const KEYS: [(&str, &str, &str); 32] = [
     ("step_timeout_seconds", "How long one RUN step may take.", ""),
     ("step_memory_bytes", "Memory that one RUN step may use; all of the host's if it is not set.", "2147483648"),
     ("step_pids", "Processes and threads that one RUN step may have at one moment.", ""),
+    (
+        "step_io_bytes",
+        "Bytes that one RUN step may read a second from the disk of the cache, and write to it; no limit if it is not set.",
+        "104857600",
+    ),
+    ("step_io_operations", "The same for reads and writes, counted; no limit if it is not set.", "1000"),
     ("step_grace_seconds", "How long a RUN step that is stopped has to end by itself before it is killed.", ""),
     ("step_disk_bytes", "Disk that one RUN step may fill.", ""),
     ("log_bytes_max", "How large the log of one attempt may become.", ""),
@@ -327,6 +339,8 @@ impl Config {
         builder.step_limits.time = Duration::from_secs(self.step_timeout_seconds);
         builder.step_limits.memory_bytes = self.step_memory_bytes;
         builder.step_limits.pids = self.step_pids;
+        builder.step_limits.io_bytes = self.step_io_bytes;
+        builder.step_limits.io_operations = self.step_io_operations;
         builder.step_limits.grace = Duration::from_secs(self.step_grace_seconds);
         builder.step_limits.disk_bytes = self.step_disk_bytes;
         builder
@@ -366,6 +380,8 @@ mod tests {
             cache: Some("c".into()),
             runtime: Some("r".into()),
             step_memory_bytes: Some(1),
+            step_io_bytes: Some(1),
+            step_io_operations: Some(1),
             disk_headroom_bytes: Some(1),
             ..Config::default()
         };

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::block_io;
 use super::ids::IDS;
 use super::network::{Egress, NetworkMode};
 use super::{Job, JobMount};
@@ -28,7 +29,7 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 /// Parts of /proc and /sys that tell of the host.
-const MASKED: [&str; 13] = [
+const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -41,10 +42,15 @@ const MASKED: [&str; 13] = [
     "/proc/timer_stats",
     "/sys/class/net",
     "/sys/devices/virtual/net",
+    // What the processor draws tells what others compute (CVE-2020-8694).
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 /// Parts of /proc that would change the host.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Files that a process may have open, and to how many it may raise that itself.
+const OPEN_FILES: u64 = 1_024;
+const OPEN_FILES_MAX: u64 = 524_288;
 /// The name of the machine that commands see: one for all, so that it can't make two builds differ.
 const HOSTNAME: &str = "drydock";
 
@@ -93,7 +99,12 @@ pub(crate) fn write(dir: &Path, id: &str, job: &Job, isolation: &Isolation, host
         (NetworkMode::None | NetworkMode::Egress, None) => Ok(Vec::new()),
     };
     put("resolv.conf", &resolvers.unwrap_or_default())?;
-    let config = config(dir, id, job, isolation, host);
+    let mut config = config(dir, id, job, isolation, host);
+    if isolation.cgroups
+        && let Some(limits) = block_io::limits(&job.limits, dir)?
+    {
+        config["linux"]["resources"]["blockIO"] = limits;
+    }
     put("config.json", &serde_json::to_vec_pretty(&config).expect("JSON values have string keys"))
 }
 
@@ -127,11 +138,22 @@ pub(super) fn config(dir: &Path, id: &str, job: &Job, isolation: &Isolation, hos
             "env": job.env,
             "cwd": job.cwd,
             "capabilities": { "bounding": CAPABILITIES, "effective": own, "permitted": own, "inheritable": [], "ambient": [] },
-            "rlimits": [{ "type": "RLIMIT_CORE", "hard": 0, "soft": 0 }],
+            "rlimits": rlimits(),
         },
         "mounts": mounts(dir, job, host),
         "linux": linux,
     })
+}
+
+/// No core files, and the open files that most hosts give to a service (systemd.exec(5)), as far as this one may: programs
+/// that close every file they could have open take forever where there can be a billion.
+fn rlimits() -> Value {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(OPEN_FILES_MAX);
+    let hard = most.min(OPEN_FILES_MAX);
+    json!([
+        { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
+        { "type": "RLIMIT_NOFILE", "hard": hard, "soft": hard.min(OPEN_FILES) },
+    ])
 }
 
 fn namespaces(mode: NetworkMode, host: Host<'_>) -> Value {

@@ -9,6 +9,7 @@
 //!   upper, on the step's own disk (disk.rs) ──▶ snapshot.rs: the layer of the step
 //! ```
 
+mod block_io;
 pub(crate) mod bundle;
 pub(crate) mod cgroup;
 pub(crate) mod disk;

@@ -40,6 +40,8 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     request.cache_max_age = args.cache_max_age;
     request.network = NetworkPolicy { mode: args.network, allow: args.allow_addresses.clone(), dns: args.dns.clone() };
     request.step_limits.memory_bytes = args.memory;
+    request.step_limits.io_bytes = args.io_bytes;
+    request.step_limits.io_operations = args.io_operations;
     request.step_limits.disk_bytes = args.disk.unwrap_or(request.step_limits.disk_bytes);
     request.step_limits.pids = args.pids;
     request.step_limits.grace = Duration::from_secs(args.stop_grace);
