@@ -11,10 +11,14 @@ use sha2::Digest;
 /// When something is.
 #[track_caller]
 pub(crate) fn assert_nothing(state: &Path) {
-    assert_eq!(scratch_of(state), Vec::<PathBuf>::new(), "no scratch folder stays");
-    assert_eq!(mounts_of(state), Vec::<String>::new(), "no mount stays");
-    assert_eq!(loop_devices_of(state), Vec::<String>::new(), "no loop device stays");
-    assert_eq!(cgroups_of(state), Vec::<PathBuf>::new(), "no cgroup stays");
+    assert_eq!(of(state), Vec::<String>::new(), "nothing stays");
+}
+
+/// What is left: scratch folders, mounts, files behind loop devices, control groups.
+pub(crate) fn of(state: &Path) -> Vec<String> {
+    let paths = [scratch_of(state), cgroups_of(state)].concat();
+    let paths = paths.iter().map(|path| path.display().to_string());
+    paths.chain(mounts_of(state)).chain(loop_devices_of(state)).collect()
 }
 
 fn scratch_of(state: &Path) -> Vec<PathBuf> {

@@ -6,6 +6,7 @@ mod examples;
 mod failures;
 mod hostile;
 mod image;
+mod killed;
 mod left;
 mod listing;
 mod network;
