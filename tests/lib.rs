@@ -6,6 +6,7 @@
 )]
 
 mod listing;
+mod machine;
 mod postgres;
 
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use listing::{Entry, differences, list, list_without};
+pub use machine::{MACHINE_TOOLS, machine};
 pub use postgres::Postgres;
 
 /// The root of the workspace.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use drydock_tests::{Mounted, cache, drydock, fsck, privileged, run, shared};
+use drydock_tests::{MACHINE_TOOLS, Mounted, cache, drydock, fsck, machine, privileged, run, sha256, shared};
 
 fn verify(shared: &Path, tar: &Path, image: &Path) {
     let output = run(Command::new(shared.join("tools/verify-image")).arg(tar).arg(image));
@@ -266,5 +267,58 @@ fn options_that_contradict_each_other_are_refused() {
         assert!(!output.status.success() && said.contains(expected), "{flags}: {said}");
         let left = std::fs::read_dir(scratch.path()).unwrap().count();
         assert!(left == 2, "{flags}: {left} files are left");
+    }
+}
+
+/// What the machine does with each disk: mounts it, grows it, reads what is in it, and takes of the new room more than there was before.
+const GROW: &str = "for disk in vda vdb; do
+    for attempt in $(seq 100); do [ -b /dev/$disk ] && break; sleep 0.1; done
+    mkdir /$disk
+    mount -t ext4 -o rw /dev/$disk /$disk
+    echo before $disk $(df -Pk /$disk | tail -n 1)
+    resize2fs /dev/$disk
+    echo after $disk $(df -Pk /$disk | tail -n 1)
+    echo large $disk $(sha256sum </$disk/large)
+    echo many $disk $(cat /$disk/many/* | wc -c)
+    fallocate -l 1G /$disk/new
+    cp -r /$disk/many /$disk/copied
+    umount /$disk
+    echo unmounted $disk
+done
+";
+
+#[test]
+fn an_image_grows_while_it_is_mounted() {
+    if !privileged(&["e2fsck", "resize2fs", "tar"]) || !privileged(&MACHINE_TOOLS) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let tar = small_tar(scratch.path());
+    let disks = ["4KiB", "1KiB"].map(|block_size| {
+        let image = scratch.path().join(block_size);
+        let mut write = Command::new(drydock());
+        write.args(["image", "ext4", "--size", "320MiB", "--block-size", block_size]).arg(&tar);
+        run(write.arg("-o").arg(&image));
+        std::fs::File::options().write(true).open(&image).unwrap().set_len(2_560 << 20).unwrap();
+        image
+    });
+    let said = machine(&[&disks[0], &disks[1]], &["resize2fs"], GROW, Duration::from_secs(600));
+    let line = |start: String| {
+        let line = said.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no '{start}' in\n{said}")).split_whitespace().collect::<Vec<_>>()
+    };
+    let large = sha256(&scratch.path().join("root/large"));
+    for (disk, image) in ["vda", "vdb"].iter().zip(&disks) {
+        // The second word of df's line, in KiB: what is in the file system less its own tables.
+        let [before, after] = ["before", "after"].map(|when| line(format!("{when} {disk}"))[1].parse::<u64>().unwrap());
+        assert!(before < 320 << 10 && after > 2_300 << 10, "{disk} grew from {before} to {after} KiB:\n{said}");
+        assert_eq!(line(format!("large {disk}"))[0], large, "{said}");
+        assert_eq!(line(format!("many {disk}"))[0], "7000", "{said}");
+        line(format!("unmounted {disk}"));
+        fsck(image);
+        let mounted = Mounted::new(image, "ro");
+        assert_eq!(std::fs::metadata(mounted.path().join("new")).unwrap().len(), 1 << 30, "{said}");
+        assert_eq!(std::fs::read_dir(mounted.path().join("copied")).unwrap().count(), 700, "{said}");
+        assert_eq!(sha256(&mounted.path().join("large")), large, "{said}");
     }
 }
