@@ -68,7 +68,7 @@ fn images(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ext4writer/rootfs-256m");
     group.sample_size(10).throughput(Throughput::Bytes(CONTENT_BYTES));
     group.bench_function("reference-copy", |bench| bench.iter(|| std::fs::copy(&input, &image).expect("a copy")));
-    for threads in [1, 2] {
+    for threads in [1, 2, 3, 4, 8] {
         group.bench_function(BenchmarkId::new("write_image/threads", threads), |bench| {
             bench.iter(|| write_image(&tree, &options(threads), &image).expect("an image"));
         });

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use drydock_benches::peak_memory_mib;
 use ocilayers::{Image, ImageRef, LayerBlob, Limits, Store, flatten};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -93,11 +94,4 @@ impl<R: Read> Read for Hashing<R> {
         self.hash.update(&buffer[..len]);
         Ok(len)
     }
-}
-
-/// The most memory this process has had (proc(5), VmHWM).
-fn peak_memory_mib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default() >> 10
 }
