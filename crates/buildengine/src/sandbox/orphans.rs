@@ -86,7 +86,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let waiter = |argument: &Path| {
             // It has no child that would outlive it.
-            Command::new("sh").args(["-c", "read x"]).arg(argument).stdin(Stdio::piped()).spawn().unwrap()
+            let mut shell = Command::new("sh");
+            let shell = shell.args(["-c", "read x"]).arg(argument).stdin(Stdio::piped()).spawn().unwrap();
+            // A process that was just made may not have its arguments yet.
+            let started = directory(Pid::from_child(&shell));
+            let deadline = Instant::now() + PATIENCE;
+            while !has_argument(&started, argument.as_os_str()) && Instant::now() < deadline {
+                thread::sleep(TICK);
+            }
+            shell
         };
         let (mut ours, mut other) = (waiter(dir.path()), waiter(&dir.path().join("below")));
         end_runtimes(dir.path());
