@@ -150,8 +150,37 @@ fn seen_by_the_command() -> BTreeMap<PathBuf, Entry> {
     let (users, groups) = (numbers(&process.join("uid_map")), numbers(&process.join("gid_map")));
     for entry in seen.values_mut() {
         (entry.uid, entry.gid) = (users(entry.uid), groups(entry.gid));
+        for (name, value) in &mut entry.xattrs {
+            match name.as_slice() {
+                b"system.posix_acl_access" | b"system.posix_acl_default" => translate_acl(value, &users, &groups),
+                b"security.capability" => translate_capability(value, &users),
+                _ => {}
+            }
+        }
     }
     seen
+}
+
+/// The ids in an access control list, as the kernel translates them for whoever asks (linux/posix_acl_xattr.h: four bytes of version,
+/// then tag, permissions and id of each entry).
+fn translate_acl(acl: &mut [u8], users: impl Fn(u32) -> u32, groups: impl Fn(u32) -> u32) {
+    for entry in acl[4..].chunks_exact_mut(8) {
+        let id = u32::from_le_bytes(entry[4..].try_into().unwrap());
+        let id = match u16::from_le_bytes(entry[..2].try_into().unwrap()) {
+            2 => users(id),
+            8 => groups(id),
+            _ => id,
+        };
+        entry[4..].copy_from_slice(&id.to_le_bytes());
+    }
+}
+
+/// A file capability of the root of a namespace, as that root sees it: without a root (linux/capability.h, `vfs_ns_cap_data`).
+fn translate_capability(capability: &mut Vec<u8>, users: impl Fn(u32) -> u32) {
+    if capability[3] == 3 && users(u32::from_le_bytes(capability[20..].try_into().unwrap())) == 0 {
+        capability[3] = 2;
+        capability.truncate(20);
+    }
 }
 
 /// A number of the host as one inside (user_namespaces(7), uid_map).

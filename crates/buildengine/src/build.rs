@@ -115,6 +115,8 @@ impl Engine<'_> {
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Built, Error> {
+        // Also where every step turns out to be known, and nothing is made that would look for it.
+        Scratch::sweep(&self.scratch(), self.sandbox)?;
         let shelf = Shelf::new(&self.state.join("roots"), self.options.roots_bytes);
         let roots = Roots { shelf, allowed: &self.options.allow_missing };
         let mut build = Build {
@@ -138,6 +140,11 @@ impl Engine<'_> {
         let Build { stack, scratch, .. } = build;
         scratch.map_or(Ok(()), Scratch::remove)?;
         Ok(Built { layers: stack.into_layers(), added })
+    }
+
+    /// Where the directories of running builds are.
+    fn scratch(&self) -> PathBuf {
+        self.state.join("scratch")
     }
 }
 
@@ -285,7 +292,7 @@ impl Build<'_> {
     fn run(&mut self, number: usize, step: &Step, run: &Run) -> Result<Option<(Layer, PathBuf)>, Error> {
         let tree = self.stack.tree()?;
         if self.scratch.is_none() {
-            self.scratch = Some(Scratch::create(&self.engine.state.join("scratch"), self.engine.sandbox)?);
+            self.scratch = Some(Scratch::create(&self.engine.scratch(), self.engine.sandbox)?);
         }
         let scratch = self.scratch.as_ref().expect("made above");
         let id = container_id(scratch, number);

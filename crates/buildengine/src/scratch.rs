@@ -38,12 +38,28 @@ impl Scratch {
             let lock = lock(&dir.join(LOCK)).map_err(context)?.expect("nobody looks at it before the gate is open");
             (Self { dir, _lock: lock }, dead)
         };
-        for (dir, _held) in dead {
-            tracing::info!(path = %dir.display(), "removing what a dead build left");
-            sandbox.sweep(&dir)?;
-            remove(&dir)?;
-        }
+        bury(dead, sandbox)?;
         Ok(scratch)
+    }
+
+    /// Removes what dead builds left below `root`, which need not be there.
+    ///
+    /// # Errors
+    /// The remains of a dead build can't be removed.
+    pub fn sweep(root: &Path, sandbox: &dyn Sandbox) -> Result<(), Error> {
+        let context = |source| Error::Scratch { path: root.to_owned(), source };
+        if !root.exists() {
+            return Ok(());
+        }
+        let root = root.canonicalize().map_err(context)?;
+        if directories(&root).map_err(context)?.is_empty() {
+            return Ok(());
+        }
+        let dead = {
+            let _gate = gate(&root).map_err(context)?;
+            dead(&root).map_err(context)?
+        };
+        bury(dead, sandbox)
     }
 
     /// Where it is.
@@ -115,6 +131,16 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 
 fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Ends and removes what the builds left that had these directories.
+fn bury(dead: Vec<(PathBuf, File)>, sandbox: &dyn Sandbox) -> Result<(), Error> {
+    for (dir, _held) in dead {
+        tracing::info!(path = %dir.display(), "removing what a dead build left");
+        sandbox.sweep(&dir)?;
+        remove(&dir)?;
+    }
+    Ok(())
 }
 
 /// The directories of builds that are no more, with their locks. The gate must be held.
@@ -220,5 +246,8 @@ mod tests {
         assert!(alive.path().exists() && next.path().exists());
         assert!(!root.path().join("build-dead").exists());
         assert!(root.path().join("other").exists(), "not ours");
+        fs::create_dir(root.path().join("build-dead-too")).unwrap();
+        Scratch::sweep(root.path(), &Nothing).unwrap();
+        assert!(alive.path().exists() && !root.path().join("build-dead-too").exists());
     }
 }

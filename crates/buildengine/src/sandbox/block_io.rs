@@ -1,5 +1,7 @@
-//! How fast a step may read and write: its limits, on the disk below the state directory.
+//! How fast a step may read and write: its limits, on the disk below the state directory and on the step's own, which is a file on that
+//! one and may be in memory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,18 +12,20 @@ use super::missing::Missing;
 use crate::error::Error;
 use crate::limits::Limits;
 
-/// `linux.resources.blockIO` (OCI runtime specification, config-linux.md) for what lies at `place`; `None` where nothing is
-/// limited.
+/// `linux.resources.blockIO` (OCI runtime specification, config-linux.md) for what lies at `places`, each device once; `None` where
+/// nothing is limited.
 ///
 /// # Errors
-/// The files at `place` are on no disk that can be limited.
-pub(super) fn limits(limits: &Limits, place: &Path) -> Result<Option<Value>, Error> {
+/// The files at one of the places are on no disk that can be limited.
+pub(super) fn limits(limits: &Limits, places: &[&Path]) -> Result<Option<Value>, Error> {
     if limits.io_bytes.is_none() && limits.io_operations.is_none() {
         return Ok(None);
     }
-    let (major, minor) = disk(place)?;
-    let rate =
-        |rate: Option<u64>| rate.map_or(json!([]), |rate| json!([{ "major": major, "minor": minor, "rate": rate }]));
+    let devices = places.iter().map(|place| disk(place)).collect::<Result<BTreeSet<_>, _>>()?;
+    let rate = |rate: Option<u64>| -> Value {
+        let limited = rate.into_iter().flat_map(|rate| devices.iter().map(move |device| (device, rate)));
+        limited.map(|((major, minor), rate)| json!({ "major": major, "minor": minor, "rate": rate })).collect()
+    };
     Ok(Some(json!({
         "throttleReadBpsDevice": rate(limits.io_bytes),
         "throttleWriteBpsDevice": rate(limits.io_bytes),
@@ -56,12 +60,12 @@ mod tests {
 
     #[test]
     fn what_is_not_limited_needs_no_disk() {
-        assert_eq!(limits(&Limits::default(), Path::new("/no/such/place")).unwrap(), None);
+        assert_eq!(limits(&Limits::default(), &[Path::new("/no/such/place")]).unwrap(), None);
     }
 
     #[test]
     fn what_is_on_no_disk_is_an_error() {
         let wanted = Limits { io_bytes: Some(1 << 20), ..Limits::default() };
-        assert!(matches!(limits(&wanted, Path::new("/proc")), Err(Error::Lacking { .. })));
+        assert!(matches!(limits(&wanted, &[Path::new("/proc")]), Err(Error::Lacking { .. })));
     }
 }

@@ -29,7 +29,7 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 /// Parts of /proc and /sys that tell of the host.
-const MASKED: [&str; 14] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -40,8 +40,6 @@ const MASKED: [&str; 14] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/class/net",
-    "/sys/devices/virtual/net",
     // What the processor draws tells what others compute (CVE-2020-8694).
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
@@ -72,8 +70,11 @@ pub(crate) struct Host<'a> {
     pub(crate) cgroup: &'a str,
     /// The network that leads to the outside alone.
     pub(crate) egress: Option<&'a Egress>,
-    /// The id that root of the container has, and what it sees as /sys; none without a user namespace.
-    pub(crate) user_namespace: Option<(u32, &'a Path)>,
+    /// The id that root of the container has; none without a user namespace.
+    pub(crate) first_id: Option<u32>,
+    /// What is shown as /sys; none where the runtime can mount one. A user namespace may mount that of its own network namespaces
+    /// alone (`sysfs_init_fs_context`), not of the host's, to which the network of a build belongs.
+    pub(crate) sys: Option<&'a Path>,
 }
 
 impl Isolation {
@@ -101,7 +102,7 @@ pub(crate) fn write(dir: &Path, id: &str, job: &Job, isolation: &Isolation, host
     put("resolv.conf", &resolvers.unwrap_or_default())?;
     let mut config = config(dir, id, job, isolation, host);
     if isolation.cgroups
-        && let Some(limits) = block_io::limits(&job.limits, dir)?
+        && let Some(limits) = block_io::limits(&job.limits, &[dir, job.disk.dir()])?
     {
         config["linux"]["resources"]["blockIO"] = limits;
     }
@@ -122,7 +123,7 @@ pub(super) fn config(dir: &Path, id: &str, job: &Job, isolation: &Isolation, hos
         linux["cgroupsPath"] = json!(host.cgroup);
         linux["resources"] = resources(job);
     }
-    if let Some((first, _)) = host.user_namespace {
+    if let Some(first) = host.first_id {
         let map = json!([{ "containerID": 0, "hostID": first, "size": IDS }]);
         (linux["uidMappings"], linux["gidMappings"]) = (map.clone(), map);
     }
@@ -157,7 +158,7 @@ fn rlimits() -> Value {
 }
 
 fn namespaces(mode: NetworkMode, host: Host<'_>) -> Value {
-    let user = host.user_namespace.map(|_| "user");
+    let user = host.first_id.map(|_| "user");
     let new = ["pid", "ipc", "uts", "mount"].into_iter().chain(user).map(|kind| json!({ "type": kind }));
     let network = match (mode, host.egress) {
         (NetworkMode::Host, _) => None,
@@ -188,10 +189,9 @@ fn mounts(dir: &Path, job: &Job, host: Host<'_>) -> Vec<Value> {
         mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        // A user namespace may mount the sysfs of its own network namespaces alone: it gets the host's, to read.
-        host.user_namespace.map_or_else(
+        host.sys.map_or_else(
             || mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            |(_, sys)| bind(sys, "/sys", true),
+            |sys| bind(sys, "/sys", true),
         ),
     ];
     for name in super::mountpoints::ETC_FILES {
@@ -245,8 +245,8 @@ mod tests {
 
     fn config_of(job: &Job) -> Value {
         let rootfs = Path::new("/scratch/merged");
-        let user_namespace = Some((4096, Path::new("/scratch/sys")));
-        let host = Host { rootfs, cgroup: "/drydock/x", egress: None, user_namespace };
+        let sys = Some(Path::new("/scratch/sys"));
+        let host = Host { rootfs, cgroup: "/drydock/x", egress: None, first_id: Some(4096), sys };
         config(Path::new("/scratch"), "x", job, &Isolation::full(), host)
     }
 

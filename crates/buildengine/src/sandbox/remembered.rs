@@ -70,7 +70,7 @@ fn sample() -> String {
         limits: Limits::default(),
     };
     let here = Path::new("");
-    let host = Host { rootfs: here, cgroup: "", egress: None, user_namespace: Some((0, here)) };
+    let host = Host { rootfs: here, cgroup: "", egress: None, first_id: Some(0), sys: Some(here) };
     bundle::config(here, "", &job, &Isolation::full(), host).to_string()
 }
 

@@ -99,11 +99,14 @@ impl Sandbox for OciRuntime {
         };
         let mut views = ids.as_ref().map(|ids| Ok::<_, Error>(Views::new(ids, subdirectory("mounts")?))).transpose()?;
         let job = &Job { mounts: shown(&job.mounts, views.as_mut())?, ..job.clone() };
-        let sys = ids.as_ref().map(|_| host_sys(subdirectory("sys")?)).transpose()?;
+        let host_sys = match (&ids, job.network.mode) {
+            (Some(_), NetworkMode::Host) => Some(host_sys(subdirectory("sys")?)?),
+            _ => None,
+        };
+        let sys = host_sys.clone().or_else(|| ids.as_ref().and(egress.as_ref()).map(Egress::sysfs));
         let cgroup = cgroup::name(scratch, id);
         let first_id = ids.as_ref().map(Ids::first);
-        let user_namespace = first_id.zip(sys.as_deref());
-        let host = Host { rootfs: &rootfs, cgroup: &cgroup, egress: egress.as_ref(), user_namespace };
+        let host = Host { rootfs: &rootfs, cgroup: &cgroup, egress: egress.as_ref(), first_id, sys: sys.as_deref() };
         bundle::write(&here, id, job, &self.isolation, host)?;
 
         let container = Container { id, here: &here, state: &state, cgroup: &cgroup, first_id };
@@ -112,7 +115,7 @@ impl Sandbox for OciRuntime {
         let (usage, disk_was_full) = watch.usage(&cgroup);
         // Whatever happened above, nothing of the container may stay.
         let deleted = self.delete(&state, id);
-        let unmounted = overlay.unmount().and(sys.map_or(Ok(()), |sys| overlay::unmount_below(&sys)));
+        let unmounted = overlay.unmount().and(host_sys.map_or(Ok(()), |sys| overlay::unmount_below(&sys)));
         let outcome = outcome?;
         deleted?;
         unmounted?;
