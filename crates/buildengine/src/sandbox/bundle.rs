@@ -191,7 +191,8 @@ fn mounts(dir: &Path, job: &Job, host: Host<'_>) -> Vec<Value> {
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         host.sys.map_or_else(
             || mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            |sys| bind(sys, "/sys", true),
+            // With all that the mount outside refuses: a user namespace can't allow it again (mount_namespaces(7)).
+            |sys| json!({ "destination": "/sys", "type": "bind", "source": sys, "options": ["rbind", "ro", "nosuid", "noexec", "nodev"] }),
         ),
     ];
     for name in super::mountpoints::ETC_FILES {
