@@ -91,8 +91,7 @@ impl StepCache {
         owner: &str,
         text: &str,
     ) -> Result<(), Error> {
-        let entry = Entry { layer, inputs: inputs.remembered() };
-        self.write(key.as_str(), &serde_json::to_vec(&entry).expect("entries have string keys"))?;
+        // The entry comes last: as long as it is not there the step is done again, and so are the writes that a kill broke off.
         // Of two builds that write the list at once one may lose its line: then less can be said, and no more.
         let list = instruction(owner, text);
         let mut keys = self.earlier(&list);
@@ -100,6 +99,8 @@ impl StepCache {
         keys.insert(0, key.as_str().to_owned());
         keys.truncate(EARLIER_MAX);
         self.write(&list, keys.join("\n").as_bytes())?;
+        let entry = Entry { layer, inputs: inputs.remembered() };
+        self.write(key.as_str(), &serde_json::to_vec(&entry).expect("entries have string keys"))?;
         self.prune()
     }
 
