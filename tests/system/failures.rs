@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use drydock_tests::{base_image, cache, drydock, privileged};
+use drydock_tests::{base_image, busybox_base, cache, drydock, privileged, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::left::{self, cgroups_of};
@@ -173,4 +173,53 @@ fn a_reader_that_goes_away_is_no_panic() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && !said.contains("panicked"), "{verb:?}: {} {said}", output.status);
     }
+}
+
+/// A file system in memory, smaller than what a step may write.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(size: &str) -> Self {
+        let dir = tempfile::tempdir_in(cache()).unwrap();
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir.path()));
+        Self(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_step_whose_writes_the_disk_below_did_not_keep_fails() {
+    if !privileged(&["runc", "busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir_in(cache()).unwrap();
+    let base = busybox_base(dir.path());
+    let disk = SmallDisk::new("64m");
+    let state = disk.0.path().join("state");
+    let build = |steps: &str| {
+        fs::write(dir.path().join("Dockerfile"), format!("FROM base\n{steps}\n")).unwrap();
+        let mut command = Command::new(drydock());
+        command.args(["build", "--no-cache", "--format", "json", "--network", "none", "--size", "auto", "-f"]);
+        command.arg(dir.path().join("Dockerfile")).args(["--base", &format!("base={base}"), "-o"]);
+        let output = command.arg(dir.path().join("out.ext4")).arg("--state").arg(&state).output().unwrap();
+        left::assert_nothing(&state);
+        output
+    };
+    // The step's own disk has room for it, and the command hears of nothing.
+    let lost = build("RUN head -c 209715200 /dev/zero >/file && echo written");
+    let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert_eq!(lost.status.code(), Some(1), "{said}");
+    assert!(said.contains("written"), "{said}");
+    let card: serde_json::Value = serde_json::from_slice(&lost.stdout).unwrap();
+    assert_eq!(card["code"], "host_fault", "{card}");
+    assert!(card["message"].as_str().unwrap().contains("not all kept by the disk below"), "{card}");
+    assert!(!dir.path().join("out.ext4").exists());
+    let small = build("RUN head -c 2097152 /dev/zero >/file && echo written");
+    assert!(small.status.success(), "{}", String::from_utf8_lossy(&small.stderr));
 }

@@ -18,7 +18,7 @@ const MARKER: &str = "16180339";
 const DOCKERFILE: &str = "FROM base
 ENV A=1
 WORKDIR /srv/app
-RUN : 16180339; head -c 4M /dev/urandom >random; sleep 0.05; for n in 1 2 3 4 5 6 7 8 9; do echo $n >f$n; done
+RUN : 16180339; head -c 4194304 /dev/urandom >random; sleep 0.05; for n in 1 2 3 4 5 6 7 8 9; do echo $n >f$n; done
 RUN --mount=type=cache,target=/c : 16180339; echo $A >>/c/f; sleep 0.05; rm f3
 USER 12:34
 RUN id >/tmp/id; sleep 0.05 # 16180339

@@ -138,13 +138,17 @@ fn what_works_is_remembered_until_something_changes() {
 const HIDE: &str = "umount --recursive --lazy /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && \
     mkdir /sys/fs/cgroup/devices && mount -t cgroup -o devices none /sys/fs/cgroup/devices";
 
-/// Drydock on a host that can't limit memory and processes: in a mount namespace of its own, in which the control groups for
-/// that are not mounted.
-fn without_limits(arguments: &[String], more: &[&str]) -> Output {
+/// Drydock on a host that lacks something: in a mount namespace of its own, in which `hide` was done first.
+fn hidden(hide: &str, arguments: &[String], more: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-    command.arg(format!("{HIDE} && exec \"$@\"")).arg("sh").arg(drydock());
+    command.arg(format!("{hide} && exec \"$@\"")).arg("sh").arg(drydock());
     command.args(arguments).args(more).output().unwrap()
+}
+
+/// On a host that can't limit memory and processes: the control groups for that are not mounted.
+fn without_limits(arguments: &[String], more: &[&str]) -> Output {
+    hidden(HIDE, arguments, more)
 }
 
 #[test]
@@ -172,6 +176,35 @@ fn a_host_without_limits_is_refused_until_it_is_allowed_by_name() {
     assert_eq!(without_limits(&doctor, &[]).status.code(), Some(1));
     let doctor = said(&without_limits(&doctor, &["--allow-missing", "cgroups"]));
     assert!(doctor.contains("missing, as allowed"), "{doctor}");
+}
+
+#[test]
+fn a_host_without_loop_devices_or_user_namespaces_is_refused_until_it_is_allowed_by_name() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    // What takes the place of the one is no loop device, what takes that of the other makes no namespace.
+    let lacks = [
+        ("mount --bind /dev/null /dev/loop-control", "loop-devices"),
+        ("mount --bind /bin/false /usr/bin/unshare", "user-namespaces"),
+    ];
+    for (hide, missing) in lacks {
+        let world = World::new();
+        let refused = hidden(hide, &world.build(), &[]);
+        assert_eq!(refused.status.code(), Some(1), "{missing}: {}", said(&refused));
+        let card: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+        assert_eq!(card["code"], "runtime_unavailable", "{card}");
+        assert!(card["message"].as_str().unwrap().contains(&format!("--allow-missing {missing}")), "{card}");
+        world.assert_clean();
+        let allowed = hidden(hide, &world.build(), &["--allow-missing", missing]);
+        assert!(allowed.status.success() && said(&allowed).contains("it ran"), "{missing}: {}", said(&allowed));
+        world.assert_clean();
+        let without = drydock_tests::sha256(&world.path("out.ext4"));
+        // What the host has again is used again, and makes the same image.
+        run(Command::new(drydock()).args(world.build()));
+        world.assert_clean();
+        assert_eq!(drydock_tests::sha256(&world.path("out.ext4")), without, "{missing}");
+    }
 }
 
 #[test]
