@@ -8,6 +8,8 @@
 mod listing;
 mod machine;
 mod postgres;
+mod random;
+mod rows;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,6 +20,8 @@ use std::sync::OnceLock;
 pub use listing::{Entry, differences, list, list_without};
 pub use machine::{MACHINE_TOOLS, machine};
 pub use postgres::Postgres;
+pub use random::Random;
+pub use rows::assert_no_problems;
 
 /// The root of the workspace.
 #[must_use]

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use drydock_tests::{base_image, busybox_base, cache, drydock, privileged, run};
+use drydock_tests::{assert_no_problems, base_image, busybox_base, cache, drydock, privileged, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -246,20 +246,7 @@ fn every_failure_has_its_code_and_says_what_to_do() {
         return;
     }
     let place = Place::new();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut problems = Vec::new();
-        loop {
-            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let Some(row) = ROWS.get(number) else { return problems };
-            problems.extend(place.problems(number, row));
-        }
-    };
-    let problems: Vec<String> = std::thread::scope(|scope| {
-        let workers = [scope.spawn(work), scope.spawn(work)];
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+    assert_no_problems(ROWS, |number, row| place.problems(number, row));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use drydock_tests::{busybox_base, cache, drydock, fsck, privileged, run};
+use drydock_tests::{Random, busybox_base, cache, drydock, fsck, privileged, run};
 
 use crate::failures::processes_with;
 use crate::left;
@@ -23,18 +23,6 @@ RUN --mount=type=cache,target=/c : 16180339; echo $A >>/c/f; sleep 0.05; rm f3
 USER 12:34
 RUN id >/tmp/id; sleep 0.05 # 16180339
 ";
-
-/// A small generator (Marsaglia, Xorshift RNGs, 2003).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// The same build again and again.
 struct Place {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use drydock_tests::{drydock, privileged, run, sha256};
+use drydock_tests::{Random, drydock, privileged, run, sha256};
 use serde_json::{Value, json};
 
 use super::server::{Server, small_base};
@@ -35,19 +35,6 @@ struct Promises {
     ready: BTreeMap<String, String>,
     /// The lines of logs that were seen.
     lines: BTreeMap<String, Vec<String>>,
-}
-
-/// A small generator: places and times of kills are the same in every run, but for the machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        // Xorshift (Marsaglia, 2003).
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }
 
 #[test]
