@@ -241,16 +241,16 @@ fn a_step_has_no_file_of_the_host_open_and_bounded_limits() {
         return;
     }
     let world = World::new();
-    let steps =
-        "RUN ls /proc/self/fd | wc -l; ls /proc/1/fd | wc -l; ulimit -Hc; ulimit -Sn; test $(ulimit -Hn) -le 524288";
+    // The shell is the first process; it looks itself, since one that has started another may hold a pipe to it.
+    let steps = "RUN set -- /proc/1/fd/*; echo $#; ulimit -Hc; ulimit -Sn; test $(ulimit -Hn) -le 524288";
     fs::write(world.path("Dockerfile"), format!("FROM base\n{steps}\n")).unwrap();
     // Files that whoever started the build left open, to a directory of the host too.
     let mut build = Command::new("sh");
     build.args(["-c", "exec 7</etc/hostname 9</ && exec \"$@\"", "sh"]).arg(drydock()).args(world.build());
     let log = String::from_utf8(run(&mut build).stderr).unwrap();
     let said: Vec<&str> = log.lines().filter(|line| line.parse::<u32>().is_ok()).collect();
-    // 0, 1 and 2, and with `ls` the directory that it reads.
-    assert_eq!(said, ["4", "3", "0", "1024"], "{log}");
+    // 0, 1 and 2, and the directory that it reads.
+    assert_eq!(said, ["4", "0", "1024"], "{log}");
     world.assert_clean();
 }
 

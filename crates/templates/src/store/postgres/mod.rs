@@ -28,6 +28,9 @@ const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("logs.sq
 /// The advisory lock of those who migrate: two numbers, so that it is none of an owner's, which are one.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(1685221484, 1)";
 
+/// How long a submission is remembered: far longer than one is tried again.
+const SUBMISSIONS_KEPT: Duration = Duration::from_secs(3_600);
+
 /// The columns of a template, as [`template`] reads them.
 const COLUMNS: &str = "id, owner, name, base, status, disk_size_bytes, size_bytes, created_at, built_at, version, attempt, \
                        failure, image_digest";
@@ -172,6 +175,38 @@ fn replay(connection: &mut Connection, new: &NewTemplate, kept: Duration) -> Res
     Ok(by_id(connection, &id)?.map(Inserted::Replayed))
 }
 
+/// The template as an earlier try of this submission made it, though it may be deleted since.
+fn made_before(connection: &mut Connection, new: &NewTemplate) -> Result<Option<Template>, StoreError> {
+    let query = "SELECT created_at FROM submitted WHERE id = $1";
+    let Some(submitted) = connection.first(query, &[&new.id.as_str()])? else { return Ok(None) };
+    let found = by_id(connection, &new.id)?;
+    Ok(Some(found.unwrap_or_else(|| Template {
+        id: new.id.clone(),
+        owner: new.owner.clone(),
+        name: new.name.clone(),
+        base: new.base.clone(),
+        status: Status::Pending,
+        ext4_size_bytes: 0,
+        disk_size_bytes: new.disk_size_bytes,
+        created_at: Time(submitted.get(0)),
+        built_at: None,
+        version: None,
+        attempt: 0,
+        failure: None,
+        image_digest: None,
+    })))
+}
+
+/// Keeps the id for longer than anybody tries to submit it again, and forgets some that are older.
+fn remember_submission(connection: &mut Connection, id: &TemplateId) -> Result<(), StoreError> {
+    connection.execute("INSERT INTO submitted VALUES ($1, drydock_now())", &[&id.as_str()])?;
+    // Those that another transaction is at are left to it.
+    let forget = "DELETE FROM submitted WHERE id IN (SELECT id FROM submitted WHERE created_at < drydock_now() - $1
+                  ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)";
+    connection.execute(forget, &[&milliseconds(SUBMISSIONS_KEPT)])?;
+    Ok(())
+}
+
 /// What the limits have against one more. The owner's lock is held.
 fn refuse(
     connection: &mut Connection,
@@ -203,7 +238,7 @@ impl Store for Postgres {
             // One submission of an owner at a time: what the next statements see is what is so.
             connection.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&owner])?;
             if before == Before::Perhaps
-                && let Some(made) = by_id(connection, &new.id)?
+                && let Some(made) = made_before(connection, new)?
             {
                 return Ok(Inserted::Created(made));
             }
@@ -225,6 +260,7 @@ impl Store for Postgres {
                 &signed(new.size_bytes),
                 &new.no_cache,
             ])?;
+            remember_submission(connection, &new.id)?;
             if let Some((key, hash)) = &new.idempotency {
                 let insert = "INSERT INTO idempotency VALUES ($1, $2, $3, $4, drydock_now())";
                 connection.execute(insert, &[&owner, key, hash, &new.id.as_str()])?;

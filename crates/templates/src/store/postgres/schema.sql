@@ -37,6 +37,12 @@ CREATE TABLE templates (
   CHECK ((status = 'failed') = (failure IS NOT NULL)),
   CHECK ((status = 'building') = (lease_until IS NOT NULL))
 );
+-- What was submitted lately, deleted or not: whoever submits again because the answer was lost must not bring back what was deleted meanwhile.
+CREATE TABLE submitted (
+  id text COLLATE "C" PRIMARY KEY,
+  created_at bigint NOT NULL
+);
+CREATE INDEX submitted_oldest ON submitted (created_at);
 CREATE INDEX templates_newest ON templates (owner, created_at DESC, id DESC);
 CREATE INDEX templates_active ON templates (created_at, id) WHERE status IN ('pending', 'building');
 CREATE INDEX templates_active_owner ON templates (owner) WHERE status IN ('pending', 'building');
