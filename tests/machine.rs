@@ -86,8 +86,14 @@ fn kernel() -> PathBuf {
         return dir;
     }
     let scratch = tempfile::tempdir_in(cache()).unwrap();
-    let said = run(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"])).stdout;
-    let said = String::from_utf8(said).unwrap();
+    let depends = || Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]).output().unwrap();
+    let mut found = depends();
+    if !found.status.success() {
+        // The lists of packages are not there: nothing had to be installed.
+        run(Command::new("apt-get").args(["update", "-qq"]));
+        found = depends();
+    }
+    let said = String::from_utf8(found.stdout).unwrap();
     let package = said.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let package = package.expect("linux-image-cloud-amd64 depends on a kernel");
     run(Command::new("apt-get").arg("download").arg(format!("linux-image-{package}")).current_dir(&scratch));

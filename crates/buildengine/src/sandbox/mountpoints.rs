@@ -48,40 +48,40 @@ pub(crate) fn write(tree: &Tree, extra: &[MountPoint], dir: &Path) -> Result<(),
     let own = DIRECTORIES.iter().map(|name| MountPoint::directory(&format!("/{name}")));
     let etc = ETC_FILES.iter().map(|name| MountPoint::file(&format!("/etc/{name}")));
     let wanted: BTreeSet<MountPoint> = own.chain(etc).chain(extra.iter().cloned()).collect();
-    let mut stubs = Tree::new(tree.node(Tree::ROOT).metadata.clone());
+    let mut points = Tree::new(tree.node(Tree::ROOT).metadata.clone());
     for point in &wanted {
-        add(tree, &mut stubs, point).expect("names of a path that was resolved are names");
+        add(tree, &mut points, point).expect("names of a path that was resolved are names");
     }
-    if tree.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() && stubs.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() {
+    if tree.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() && points.lookup(Tree::ROOT, LOST_AND_FOUND).is_none() {
         // A character device 0/0 is a whiteout (kernel documentation, filesystems/overlayfs).
         let kind = Kind::CharDevice(DeviceNumber::new(0, 0).expect("in range"));
         let whiteout = Node { metadata: Metadata::default(), kind };
-        stubs.insert(Tree::ROOT, LOST_AND_FOUND, whiteout).expect("looked up above");
+        points.insert(Tree::ROOT, LOST_AND_FOUND, whiteout).expect("looked up above");
     }
-    rootfs::write(&stubs, dir)
+    rootfs::write(&points, dir)
 }
 
 /// Adds one mount point, unless the image has it already or has something else in its way: the runtime then says so.
-fn add(tree: &Tree, stubs: &mut Tree, point: &MountPoint) -> Result<(), TreeError> {
+fn add(tree: &Tree, points: &mut Tree, point: &MountPoint) -> Result<(), TreeError> {
     let Ok(found) = tree.resolve(point.path.as_bytes()) else { return Ok(()) };
     if found.node.is_some() || found.path.is_root() {
         return Ok(());
     }
-    let (mut real, mut stub) = (Some(Tree::ROOT), Tree::ROOT);
+    let (mut real, mut parent) = (Some(Tree::ROOT), Tree::ROOT);
     let names: Vec<&[u8]> = found.path.components().collect();
     let (last, parents) = names.split_last().expect("the path is not the root");
     for name in parents {
         real = real.and_then(|directory| tree.lookup(directory, name));
-        stub = match stubs.lookup(stub, name) {
+        parent = match points.lookup(parent, name) {
             Some(known) => known,
-            None => stubs.insert(stub, name, Node::directory(metadata(tree, real)))?,
+            None => points.insert(parent, name, Node::directory(metadata(tree, real)))?,
         };
     }
-    if stubs.lookup(stub, last).is_none() {
+    if points.lookup(parent, last).is_none() {
         let metadata = Metadata { mode: if point.is_file { 0o644 } else { 0o755 }, ..Metadata::default() };
         let kind =
             if point.is_file { Kind::File(fstree::Content::default()) } else { Kind::Directory(Default::default()) };
-        stubs.insert(stub, last, Node { metadata, kind })?;
+        points.insert(parent, last, Node { metadata, kind })?;
     }
     Ok(())
 }

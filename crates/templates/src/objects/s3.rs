@@ -175,7 +175,10 @@ impl S3 {
         let put = put();
         if put.is_err() {
             let url = AbortMultipartUpload::new(&self.bucket, credentials, &key, &upload).sign(SIGNED);
-            self.ask(name, (Method::DELETE, url), (&[], false), |_| Ok(()))?;
+            // Why it could not be put says more than that its parts stay, which the bucket's own rule removes.
+            if let Err(error) = self.ask(name, (Method::DELETE, url), (&[], false), |_| Ok(())) {
+                tracing::warn!(name, error = %drydock::explain(&error), "the parts of an upload that failed stay");
+            }
         }
         put
     }
