@@ -67,7 +67,7 @@ pub fn shared() -> Option<PathBuf> {
     place
 }
 
-/// The binary under test, built once a run.
+/// The binary under test: the one `DRYDOCK_BINARY` names, else the optimised one, built once a run.
 ///
 /// # Panics
 /// When it can't be built.
@@ -75,6 +75,9 @@ pub fn shared() -> Option<PathBuf> {
 pub fn drydock() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("DRYDOCK_BINARY") {
+            return fs::canonicalize(binary).expect("DRYDOCK_BINARY names the binary under test");
+        }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // The optimised binary: it is what users run.
         build.args(["build", "--quiet", "--release", "--package", "cli", "--message-format=json"]);
