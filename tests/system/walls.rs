@@ -6,17 +6,18 @@ use std::process::Command;
 use drydock_tests::{run, workspace};
 
 /// A crate and the crates of this workspace it may use. A crate that is not here fails the test.
-const TABLE: [(&str, &[&str]); 12] = [
+const TABLE: [(&str, &[&str]); 13] = [
     ("dockerfile", &[]),
     ("fstree", &[]),
     ("ocilayers", &["fstree"]),
     ("ext4writer", &["fstree"]),
     ("ext4verify", &["fstree"]),
+    ("imagechunks", &[]),
     ("buildengine", &["dockerfile", "ext4writer", "fstree", "ocilayers"]),
     ("drydock", &["buildengine", "dockerfile", "ext4verify", "ext4writer", "fstree", "ocilayers"]),
-    ("templates", &["drydock"]),
-    ("server", &["drydock", "templates"]),
-    ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "ocilayers", "server", "templates"]),
+    ("templates", &["drydock", "imagechunks"]),
+    ("server", &["drydock", "imagechunks", "templates"]),
+    ("cli", &["buildengine", "dockerfile", "drydock", "fstree", "imagechunks", "ocilayers", "server", "templates"]),
     ("drydock-benches", &["buildengine", "dockerfile", "drydock", "ext4writer", "fstree", "ocilayers"]),
     ("drydock-tests", &[]),
 ];

@@ -1,0 +1,431 @@
+//! What an image is made of, and its one encoding.
+//!
+//! ```text
+//!   magic      8 bytes   "ddchunks"
+//!   version    u8        1
+//!   chunk      u8        log2 of the bytes of a chunk
+//!   image      varint    bytes of the image
+//!   digest     32 bytes  SHA-256 of the image
+//!   packs      varint    number of packs, then each, as chunks first need them: u8 length, name
+//!   runs       to the end of the image: varint chunks of zeros, varint chunks with content; only the first may have no zeros,
+//!              only the last no content
+//!   chunks     of each with content, in order: 32 bytes SHA-256, varint pack, varint zigzag (offset - end of the chunk before it in
+//!              that pack), varint bytes
+//! ```
+//!
+//! Numbers are LEB128. An image has one encoding alone, so that a manifest is known by the SHA-256 of its bytes: what reads as a manifest
+//! and would be written otherwise is refused. Memory to decode grows with the bytes, never with what they claim.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use crate::digest::Digest;
+use crate::error::Error;
+
+/// The most packs of one image.
+pub const PACKS_MAX: usize = 64;
+
+/// The most bytes of a manifest that is read.
+pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
+
+const MAGIC: &[u8; 8] = b"ddchunks";
+const VERSION: u8 = 1;
+const CHUNK_BYTES_LOG2: Range<u8> = 12..25;
+const NAME_BYTES_MAX: usize = 200;
+/// As large as an image of ext4 can be at all.
+const IMAGE_BYTES_MAX: u64 = 1 << 60;
+const PACK_BYTES_MAX: u64 = 1 << 60;
+/// Bytes of a chunk in a manifest, at the least.
+const ENTRY_BYTES_MIN: usize = Digest::BYTES + 3;
+
+/// Where the content of a chunk is, and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    /// SHA-256 of its bytes, uncompressed.
+    pub digest: Digest,
+    /// The number of its pack among [`Manifest::packs`].
+    pub pack: usize,
+    /// Where it begins in the pack.
+    pub offset: u64,
+    /// Bytes of it in the pack, compressed.
+    pub bytes: u32,
+}
+
+impl Chunk {
+    /// The bytes of the pack that hold it.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.offset..self.offset + u64::from(self.bytes)
+    }
+}
+
+/// What an image is made of. It is valid: see [`Manifest::decode`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Manifest {
+    chunk_bytes_log2: u8,
+    image_bytes: u64,
+    image_digest: Digest,
+    packs: Vec<String>,
+    /// Which chunks have content, in order and apart from each other.
+    runs: Vec<Run>,
+    chunks: Vec<Chunk>,
+}
+
+impl std::fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut show = f.debug_struct("Manifest");
+        show.field("image_digest", &self.image_digest).field("image_bytes", &self.image_bytes);
+        show.field("chunk_bytes", &self.chunk_bytes()).field("packs", &self.packs);
+        show.field("chunks", &self.chunks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Neighbouring chunks with content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    /// The number of the first among all chunks of the image.
+    index: u64,
+    /// Which of `chunks` they are.
+    chunks: Range<usize>,
+}
+
+impl Manifest {
+    /// Made of chunks with content and their numbers, in order.
+    pub(crate) fn new(
+        chunk_bytes: u32,
+        image_bytes: u64,
+        image_digest: Digest,
+        packs: Vec<String>,
+        numbered: Vec<(u64, Chunk)>,
+    ) -> Result<Self, Error> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (at, (index, _)) in numbered.iter().enumerate() {
+            match runs.last_mut() {
+                Some(run) if run.end() == *index => run.chunks.end = at + 1,
+                _ => runs.push(Run { index: *index, chunks: at..at + 1 }),
+            }
+        }
+        let chunks = numbered.into_iter().map(|(_, chunk)| chunk).collect();
+        let made = Self { chunk_bytes_log2: log2(chunk_bytes)?, image_bytes, image_digest, packs, runs, chunks };
+        if made.encode().len() > MANIFEST_BYTES_MAX {
+            return Err(Error::TooManyChunks { chunk_bytes });
+        }
+        Ok(made)
+    }
+
+    /// Reads a manifest. It may be anybody's bytes: what comes back refers to packs of sound names alone, to no place beyond any
+    /// pack, and covers its image.
+    ///
+    /// # Errors
+    /// They are no manifest of this version, or not in the one way it is written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MANIFEST_BYTES_MAX {
+            return Err(Error::manifest(format!(
+                "it has {} bytes, at most {MANIFEST_BYTES_MAX} are read",
+                bytes.len()
+            )));
+        }
+        let mut reader = Reader { rest: bytes };
+        let made = reader.manifest()?;
+        made.check()?;
+        // Numbers of needless length: a manifest has one digest.
+        if made.encode() != bytes {
+            return Err(Error::manifest("it is not written in the one way that is allowed"));
+        }
+        Ok(made)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refused = |why: &str| Err(Error::manifest(why));
+        let names: BTreeSet<&String> = self.packs.iter().collect();
+        if names.len() != self.packs.len() {
+            return refused("a pack is named twice");
+        }
+        let mut used = 0;
+        for chunk in &self.chunks {
+            used += usize::from(chunk.pack == used);
+            if chunk.pack >= used {
+                return refused("its packs are not in the order of its chunks");
+            }
+        }
+        if used != self.packs.len() {
+            return refused("it names a pack that none of its chunks is in");
+        }
+        let bytes_max = zstd::zstd_safe::compress_bound(self.chunk_bytes_usize());
+        let fits = |chunk: &Chunk| {
+            let bytes = usize::try_from(chunk.bytes).unwrap_or(usize::MAX);
+            (1..=bytes_max).contains(&bytes) && chunk.offset <= PACK_BYTES_MAX
+        };
+        if !self.chunks.iter().all(fits) {
+            return refused("a chunk lies where none can");
+        }
+        Ok(())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + self.chunks.len() * (ENTRY_BYTES_MIN + 3));
+        out.extend(MAGIC);
+        out.extend([VERSION, self.chunk_bytes_log2]);
+        put(&mut out, self.image_bytes);
+        out.extend(self.image_digest.as_bytes());
+        put_len(&mut out, self.packs.len());
+        for name in &self.packs {
+            out.push(u8::try_from(name.len()).expect("a checked name is short"));
+            out.extend(name.as_bytes());
+        }
+        let mut at = 0;
+        for run in &self.runs {
+            put(&mut out, run.index - at);
+            put_len(&mut out, run.chunks.len());
+            at = run.end();
+        }
+        if at < self.chunks_in_image() {
+            put(&mut out, self.chunks_in_image() - at);
+            put(&mut out, 0);
+        }
+        let mut ends = vec![0; self.packs.len()];
+        for chunk in &self.chunks {
+            out.extend(chunk.digest.as_bytes());
+            put_len(&mut out, chunk.pack);
+            put(&mut out, zigzag(chunk.offset, ends[chunk.pack]));
+            put(&mut out, u64::from(chunk.bytes));
+            ends[chunk.pack] = chunk.range().end;
+        }
+        out
+    }
+
+    /// SHA-256 of its bytes: its name.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.encode())
+    }
+
+    /// Bytes of the image.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        self.image_bytes
+    }
+
+    /// SHA-256 of the image.
+    #[must_use]
+    pub fn image_digest(&self) -> Digest {
+        self.image_digest
+    }
+
+    /// Bytes of a chunk; the last one of an image may be shorter.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> u32 {
+        1 << self.chunk_bytes_log2
+    }
+
+    pub(crate) fn chunk_bytes_usize(&self) -> usize {
+        1 << self.chunk_bytes_log2
+    }
+
+    /// The names of the packs that hold its chunks; each is used, and none is there twice.
+    #[must_use]
+    pub fn packs(&self) -> &[String] {
+        &self.packs
+    }
+
+    /// The chunks with content and where they begin in the image, in order.
+    pub fn chunks(&self) -> impl Iterator<Item = (u64, &Chunk)> {
+        self.runs.iter().flat_map(|run| {
+            let places = (run.index..).map(|index| index << self.chunk_bytes_log2);
+            places.zip(&self.chunks[run.chunks.clone()])
+        })
+    }
+
+    /// The chunk that holds a byte of the image; none if it is one of zeros.
+    #[must_use]
+    pub fn chunk_at(&self, offset: u64) -> Option<&Chunk> {
+        let index = offset >> self.chunk_bytes_log2;
+        let run = &self.runs[self.runs.partition_point(|run| run.index <= index).checked_sub(1)?];
+        self.chunks[run.chunks.clone()].get(usize::try_from(index - run.index).ok()?)
+    }
+
+    /// Bytes of the chunk that begins there.
+    pub(crate) fn len_at(&self, offset: u64) -> usize {
+        let rest = usize::try_from(self.image_bytes - offset).unwrap_or(usize::MAX);
+        rest.min(self.chunk_bytes_usize())
+    }
+
+    /// How many bytes, compressed, each of its packs gives it; chunks that are there several times count once.
+    #[must_use]
+    pub fn bytes_of_packs(&self) -> Vec<u64> {
+        let mut bytes = vec![0; self.packs.len()];
+        let mut seen = HashMap::new();
+        for chunk in &self.chunks {
+            if seen.insert((chunk.pack, chunk.offset), ()).is_none() {
+                bytes[chunk.pack] += u64::from(chunk.bytes);
+            }
+        }
+        bytes
+    }
+
+    fn chunks_in_image(&self) -> u64 {
+        self.image_bytes.div_ceil(u64::from(self.chunk_bytes()))
+    }
+}
+
+impl Run {
+    fn end(&self) -> u64 {
+        self.index + u64::try_from(self.chunks.len()).expect("usize fits in u64")
+    }
+}
+
+/// Checks the name of a pack: it becomes a part of paths and addresses.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(sound) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::PackName(name.chars().filter(|one| !one.is_control()).take(NAME_BYTES_MAX).collect()))
+}
+
+/// Checks the size of chunks.
+pub(crate) fn log2(chunk_bytes: u32) -> Result<u8, Error> {
+    let log2 = u8::try_from(chunk_bytes.trailing_zeros()).expect("at most 32");
+    if chunk_bytes.is_power_of_two() && CHUNK_BYTES_LOG2.contains(&log2) {
+        return Ok(log2);
+    }
+    Err(Error::ChunkBytes(chunk_bytes))
+}
+
+/// The difference of two places as a number that is small when they are close.
+fn zigzag(to: u64, from: u64) -> u64 {
+    if to >= from { (to - from) << 1 } else { ((from - to) << 1) - 1 }
+}
+
+fn unzigzag(difference: u64, from: u64) -> Option<u64> {
+    if difference & 1 == 0 { from.checked_add(difference >> 1) } else { from.checked_sub((difference >> 1) + 1) }
+}
+
+/// Adds a number: seven bits a byte, the lowest first, the highest bit set in all but the last.
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    loop {
+        let low = u8::try_from(number & 0x7f).expect("seven bits");
+        number >>= 7;
+        if number == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, number: usize) {
+    put(out, u64::try_from(number).expect("usize fits in u64"));
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn manifest(&mut self) -> Result<Manifest, Error> {
+        if self.bytes(MAGIC.len())? != MAGIC {
+            return Err(Error::manifest("it does not begin as one"));
+        }
+        let [version, chunk_bytes_log2] = self.array()?;
+        if version != VERSION {
+            return Err(Error::manifest(format!("it has version {version}, and this program reads version {VERSION}")));
+        }
+        if !CHUNK_BYTES_LOG2.contains(&chunk_bytes_log2) {
+            return Err(Error::manifest("its chunks have a size that none can have"));
+        }
+        let image_bytes = self.number()?;
+        if image_bytes > IMAGE_BYTES_MAX {
+            return Err(Error::manifest("its image is larger than any can be"));
+        }
+        let image_digest = Digest::from_bytes(self.array()?);
+        let packs = self.packs()?;
+        let runs = self.runs(image_bytes.div_ceil(1 << chunk_bytes_log2))?;
+        let chunks = self.chunks(&runs, packs.len())?;
+        if !self.rest.is_empty() {
+            return Err(Error::manifest("there is more after its end"));
+        }
+        Ok(Manifest { chunk_bytes_log2, image_bytes, image_digest, packs, runs, chunks })
+    }
+
+    fn packs(&mut self) -> Result<Vec<String>, Error> {
+        let count = self.number()?;
+        if !usize::try_from(count).is_ok_and(|count| count <= PACKS_MAX) {
+            return Err(Error::manifest(format!("it has {count} packs, at most {PACKS_MAX} may be")));
+        }
+        let name = |_| {
+            let [len] = self.array()?;
+            let name = String::from_utf8_lossy(self.bytes(usize::from(len))?).into_owned();
+            check_name(&name)?;
+            Ok(name)
+        };
+        (0..count).map(name).collect()
+    }
+
+    fn runs(&mut self, chunks_in_image: u64) -> Result<Vec<Run>, Error> {
+        let (mut runs, mut index, mut first) = (Vec::new(), 0_u64, 0_usize);
+        while index < chunks_in_image {
+            let (zeros, content) = (self.number()?, self.number()?);
+            let sum = zeros.checked_add(content).and_then(|sum| sum.checked_add(index));
+            let apart = zeros > 0 || index == 0;
+            let end = sum.filter(|end| *end <= chunks_in_image && *end > index && apart);
+            let end = end.ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
+            // Claims are bounded by what is there to back them.
+            let count = usize::try_from(content).ok().filter(|count| *count <= self.rest.len() / ENTRY_BYTES_MIN);
+            let count = count.ok_or_else(|| Error::manifest("it breaks off"))?;
+            if count > 0 {
+                let end_of_run = first.checked_add(count).ok_or_else(|| Error::manifest("it breaks off"))?;
+                runs.push(Run { index: index + zeros, chunks: first..end_of_run });
+                first = end_of_run;
+            }
+            index = end;
+        }
+        Ok(runs)
+    }
+
+    fn chunks(&mut self, runs: &[Run], packs: usize) -> Result<Vec<Chunk>, Error> {
+        let count = runs.last().map_or(0, |run| run.chunks.end);
+        if count > self.rest.len() / ENTRY_BYTES_MIN {
+            return Err(Error::manifest("it breaks off"));
+        }
+        let mut ends = vec![0; packs];
+        let mut chunk = || {
+            let digest = Digest::from_bytes(self.array()?);
+            let lost = || Error::manifest("a chunk lies where none can");
+            let pack = usize::try_from(self.number()?).ok().filter(|pack| *pack < packs).ok_or_else(lost)?;
+            let offset = unzigzag(self.number()?, ends[pack]).filter(|at| *at <= PACK_BYTES_MAX).ok_or_else(lost)?;
+            let bytes = u32::try_from(self.number()?).map_err(|_| lost())?;
+            let chunk = Chunk { digest, pack, offset, bytes };
+            ends[pack] = chunk.range().end;
+            Ok(chunk)
+        };
+        (0..count).map(|_| chunk()).collect()
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&[u8], Error> {
+        let (bytes, rest) = self.rest.split_at_checked(count).ok_or_else(|| Error::manifest("it breaks off"))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        Ok(self.bytes(N)?.try_into().expect("as many as asked for"))
+    }
+
+    fn number(&mut self) -> Result<u64, Error> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Error::manifest("a number in it is too large"))
+    }
+}

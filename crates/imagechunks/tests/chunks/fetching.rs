@@ -1,0 +1,112 @@
+//! What comes out is what went in, and no byte is fetched twice.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use imagechunks::{Cache, Manifest, PACKS_MAX, PackOptions, fetch};
+
+use crate::common::{OPTIONS, Packs, image, noise, small};
+
+#[test]
+fn an_image_comes_back_with_its_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packs = Packs::default();
+    // Zeros that are written, content twice, a last chunk that is short.
+    let one = noise(1, 100_000);
+    let image =
+        image((20 << 20) + 77, &[(4096, &one), (1 << 20, &[0; 9000]), (4096 * 1000, &one), (20 << 20, &[7; 77])]);
+    let (manifest, packed) = packs.pack("a.1", &image, &[], &small());
+    assert!(packed.new_chunks < packed.chunks, "{packed:?}");
+    let manifest = Manifest::decode(&manifest.encode()).unwrap();
+    let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+    let out = dir.path().join("out");
+    let fetched = fetch(&manifest, &packs, &cache, &out, &OPTIONS).unwrap();
+    assert!(fs::read(&out).unwrap() == image.1);
+    assert!(fs::metadata(&out).unwrap().blocks() * 512 < 400_000);
+    assert_eq!((fetched.chunks_fetched, fetched.chunks_cached), (packed.new_chunks, 0));
+    assert_eq!(fetched.bytes_fetched, packed.pack_bytes);
+    assert_eq!(packs.bytes_read(), packed.pack_bytes);
+    // Neighbours are one read.
+    assert_eq!(fetched.reads, 1);
+
+    let again = fetch(&manifest, &Packs::default(), &cache, &out, &OPTIONS).unwrap();
+    assert_eq!((again.bytes_fetched, again.chunks_cached), (0, packed.new_chunks));
+    assert!(fs::read(&out).unwrap() == image.1);
+    assert_eq!(names(dir.path()), ["cache", "out"]);
+}
+
+#[test]
+fn what_another_image_has_is_neither_packed_nor_fetched_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packs = Packs::default();
+    let (base, more) = (noise(1, 1 << 20), noise(2, 10_000));
+    let first = image(4 << 20, &[(0, &base)]);
+    let second = image(5 << 20, &[(4096, &base), (2 << 20, &more)]);
+    let (one, _) = packs.pack("a.1", &first, &[], &small());
+    let (two, packed) = packs.pack("b.1", &second, std::slice::from_ref(&one), &small());
+    assert_eq!(packed.new_chunks, 3);
+    assert_eq!(two.packs(), ["a.1", "b.1"]);
+    let (same, packed) = packs.pack("c.1", &second, &[one.clone(), two.clone()], &small());
+    assert_eq!((packed.new_chunks, packed.pack_bytes), (0, 0));
+    assert_eq!(same, two);
+
+    let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+    let out = dir.path().join("out");
+    fetch(&one, &packs, &cache, &out, &OPTIONS).unwrap();
+    let fetched = fetch(&two, &packs, &cache, &out, &OPTIONS).unwrap();
+    assert_eq!((fetched.chunks_fetched, fetched.bytes_fetched), (3, packs.packs["b.1"].len().try_into().unwrap()));
+    assert!(fs::read(&out).unwrap() == second.1);
+}
+
+#[test]
+fn the_bytes_are_the_same_at_any_number_of_threads() {
+    let (mut packs, content) = (Packs::default(), noise(3, 3 << 20));
+    let image = image(40 << 20, &[(0, &content), (20 << 20, &content[..1 << 20]), (30 << 20, &noise(4, 1 << 20))]);
+    let made = [1, 2, 8].map(|threads| {
+        let (manifest, _) = packs.pack("a.1", &image, &[], &PackOptions { threads, ..small() });
+        (manifest.encode(), packs.packs["a.1"].clone())
+    });
+    assert!(made[0] == made[1] && made[1] == made[2]);
+}
+
+#[test]
+fn images_have_a_bounded_number_of_packs() {
+    let mut packs = Packs::default();
+    let mut content = Vec::new();
+    let mut known: Vec<Manifest> = Vec::new();
+    for version in 0..PACKS_MAX + 10 {
+        content.extend(noise(version.try_into().unwrap(), 4096 * (1 + version % 3)));
+        let image = image(content.len(), &[(0, &content)]);
+        let (manifest, packed) = packs.pack(&format!("a.{version}"), &image, &known, &small());
+        // What lies in a pack too many is packed again: of the smallest.
+        assert!(packed.new_chunks <= 4, "{version}: {packed:?}");
+        known = vec![manifest];
+    }
+    assert_eq!(known[0].packs().len(), PACKS_MAX);
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+    fetch(&known[0], &packs, &cache, &dir.path().join("out"), &OPTIONS).unwrap();
+    assert!(fs::read(dir.path().join("out")).unwrap() == content);
+}
+
+#[test]
+fn an_empty_image_and_one_of_zeros_need_no_pack() {
+    let dir = tempfile::tempdir().unwrap();
+    for len in [0, 1, 4096, (1 << 20) + 5] {
+        let image = image(len, &[]);
+        let (manifest, packed) = Packs::default().pack("a.1", &image, &[], &small());
+        assert_eq!((packed.chunks, manifest.packs().len()), (0, 0));
+        let manifest = Manifest::decode(&manifest.encode()).unwrap();
+        let (cache, out) = (Cache::open(dir.path().join("cache"), 0).unwrap(), dir.path().join("out"));
+        fetch(&manifest, &Packs::default(), &cache, &out, &OPTIONS).unwrap();
+        assert!(fs::read(&out).unwrap() == image.1);
+    }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

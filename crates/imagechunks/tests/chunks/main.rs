@@ -1,0 +1,5 @@
+//! Images packed, fetched and read through the public interface, by sound sources and by others.
+#![expect(clippy::unwrap_used, reason = "a test fails with a panic")]
+
+mod common;
+mod fetching;
