@@ -123,7 +123,7 @@ impl Closing {
     pub(crate) fn end(&mut self) -> Result<(), Error> {
         self.sync()?;
         match &self.publisher {
-            Some(publisher) => publisher.shared.archive(&publisher.id),
+            Some(publisher) => publisher.shared.archive(&publisher.id, publisher.attempt),
             None => Ok(()),
         }
     }

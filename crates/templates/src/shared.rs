@@ -26,9 +26,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Makes objects of the lines of a template that ends.
-    pub(crate) fn archive(&self, id: &TemplateId) -> Result<(), Error> {
-        for attempt in self.store.logged_attempts(id)? {
+    /// Makes objects of the lines of a template that ends with the attempt `last`. Whoever says so may have lost it: an attempt after it is
+    /// another host's, and not over, while the lines of all others never change again.
+    pub(crate) fn archive(&self, id: &TemplateId, last: u32) -> Result<(), Error> {
+        for attempt in self.store.logged_attempts(id)?.into_iter().filter(|&attempt| attempt <= last) {
             self.objects.put_log(id, attempt, |out| {
                 let mut since = 0;
                 while let Some(batch) = self.store.log_after(id, Some(attempt), since)? {
@@ -59,7 +60,7 @@ impl Shared {
         self.collect_images()?;
         // A host that was killed between the end of a template and this.
         for id in self.store.ended_logs()? {
-            self.archive(&id)?;
+            self.archive(&id, u32::MAX)?;
             self.store.forget_log(&id)?;
         }
         let logged = self.objects.logged()?;

@@ -32,6 +32,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How often a final state is tried to be written while the store fails.
 const FINISH_TRIES: u32 = 5;
 
+/// How long a build that is done waits for objects that can't be reached.
+const OBJECTS_PATIENCE: Duration = Duration::from_secs(600);
+
 /// Why a build is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -92,6 +95,9 @@ fn run(inner: &Inner, claim: &Claim) {
     if let Err(error) = span.in_scope(|| attempt(inner, claim, &running)) {
         // The lease runs out, and the build begins again.
         tracing::error!(%id, error = %explain(&error), "the attempt could not be ended");
+        if let Err(error) = discard(inner, claim) {
+            tracing::error!(%id, error = %explain(&error), "what it left can't be removed");
+        }
     }
     inner.stats.lock().expect("no panic while it is held").seconds += begun.elapsed().as_secs_f64();
     inner.running.lock().expect("no panic while it is held").remove(id);
@@ -120,7 +126,7 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
         })
     };
     let mut log = Closing { writer: whole(log), publisher: publisher.map(whole) };
-    match (result, running.why()) {
+    keeping_the_lease(inner, claim, running, || match (result, running.why()) {
         // Another worker has it: nothing of ours is wanted.
         (_, Some(Why::Lost)) => discard(inner, claim),
         (Err(_), Some(Why::Stopping)) => {
@@ -132,8 +138,48 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
             inner.hub.state(&template.id);
             Ok(())
         }
-        (Ok(made), _) => ready(inner, claim, made, &mut log),
-        (Err(card), why) => failed(inner, claim, card_of(inner, *card, why), &mut log),
+        (Ok(made), _) => ready(inner, claim, running, made, &mut log),
+        (Err(card), why) => failed(inner, claim, running, card_of(inner, *card, why), &mut log),
+    })
+}
+
+/// Ends an attempt, and keeps its lease meanwhile: an image may be on its way to the objects for long.
+fn keeping_the_lease<T>(inner: &Inner, claim: &Claim, running: &Running, end: impl FnOnce() -> T) -> T {
+    let (id, attempt) = (&claim.template.id, claim.template.attempt);
+    let (stop, stopped) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while stopped.recv_timeout(beat(inner)) == Err(RecvTimeoutError::Timeout) {
+                match inner.store.heartbeat(id, attempt, inner.config.lease) {
+                    Ok(Beat::Held | Beat::Cancelled) => {}
+                    Ok(Beat::Lost) => running.stop(Why::Lost),
+                    Err(error) => tracing::warn!(error = %explain(&error), "the lease can't be made longer"),
+                }
+            }
+        });
+        let ended = end();
+        drop(stop);
+        ended
+    })
+}
+
+/// How often the lease is made longer. Another host hears of a cancellation by the heartbeat alone.
+fn beat(inner: &Inner) -> Duration {
+    if inner.shared.is_some() { BEAT.min(inner.config.lease / 3) } else { inner.config.lease / 3 }
+}
+
+/// Does what the end of a build needs of the objects, again while they can't be reached and the build is still ours.
+fn patiently<T>(inner: &Inner, running: &Running, mut once: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let end = Instant::now() + OBJECTS_PATIENCE;
+    loop {
+        let waits = Instant::now() < end && !inner.is_stopping() && running.why() != Some(Why::Lost);
+        match once() {
+            Err(error @ Error::Object { .. }) if waits => {
+                tracing::warn!(error = %explain(&error), "the build is done, and waits for the objects");
+            }
+            done => return done,
+        }
+        std::thread::sleep(BEAT);
     }
 }
 
@@ -221,8 +267,7 @@ fn look_after(
 ) {
     let template = &claim.template;
     let (begun, mut beaten) = (Instant::now(), Instant::now());
-    // Another host hears of a cancellation by its heartbeat alone.
-    let beat = if publisher.is_some() { BEAT.min(inner.config.lease / 3) } else { inner.config.lease / 3 };
+    let beat = beat(inner);
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         if begun.elapsed() > inner.config.build_timeout {
             running.stop(Why::TimedOut);
@@ -265,10 +310,10 @@ fn card_of(inner: &Inner, card: Failure, why: Option<Why>) -> Failure {
     }
 }
 
-fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut Closing) -> Result<(), Error> {
+fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log: &mut Closing) -> Result<(), Error> {
     let (id, attempt) = (&claim.template.id, claim.template.attempt);
     // Before the lock: it may take long.
-    let object = put_object(inner, claim, &product)?;
+    let object = patiently(inner, running, || put_object(inner, claim, &product))?;
     // Images appear and are collected under one lock: an image that comes back is not collected meanwhile.
     let images = inner.images_lock.lock().expect("no panic while it is held");
     let finished = match product {
@@ -293,7 +338,7 @@ fn ready(inner: &Inner, claim: &Claim, product: Product, log: &mut Closing) -> R
     };
     let short = finished.image_id.get(..12).unwrap_or(&finished.image_id);
     log.say(&format!("Successfully built {short}"), Level::Info, inner.clock.now())?;
-    log.end()?;
+    patiently(inner, running, || log.end())?;
     inner.hub.lines(id);
     let digest = finished.digest.clone();
     let held = match finish(inner, claim, &Outcome::Ready(finished)) {
@@ -327,7 +372,7 @@ fn again(inner: &Inner, claim: &Claim) -> Result<(), Error> {
     Ok(())
 }
 
-fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut Closing) -> Result<(), Error> {
+fn failed(inner: &Inner, claim: &Claim, running: &Running, card: Failure, log: &mut Closing) -> Result<(), Error> {
     let place = match (card.step, card.steps, card.line) {
         (Some(step), Some(steps), Some(line)) => format!("step {step}/{steps} (line {line}): "),
         (_, _, Some(line)) => format!("line {line}: "),
@@ -338,7 +383,7 @@ fn failed(inner: &Inner, claim: &Claim, card: Failure, log: &mut Closing) -> Res
     if let Some(hint) = &card.hint {
         log.say(&format!("HINT: {hint}"), Level::Error, now)?;
     }
-    log.end()?;
+    patiently(inner, running, || log.end())?;
     inner.hub.lines(&claim.template.id);
     discard(inner, claim)?;
     finish(inner, claim, &Outcome::Failed(card)).map(drop)
