@@ -16,7 +16,7 @@ use crate::lifecycle::{Event, Status};
 use crate::template::{Owner, Selector, Template, TemplateId};
 
 /// The steps from an empty database to the format of today; the number of those done is its `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("turns.sql")];
 
 /// How long a writer waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
@@ -29,6 +29,7 @@ const COLUMNS: &str = "id, owner, name, base, status, disk_size_bytes, size_byte
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
+    clock: Box<dyn Clock>,
     writer: Mutex<Connection>,
     /// Connections that nobody reads with now.
     readers: Mutex<Vec<Connection>>,
@@ -40,9 +41,18 @@ impl Sqlite {
     /// # Errors
     /// It can't be opened, is no database, or was written by a newer program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::with_clock(path, SystemClock)
+    }
+
+    /// The same, with another clock than the system's.
+    ///
+    /// # Errors
+    /// As those of [`Sqlite::open`].
+    pub fn with_clock(path: &Path, clock: impl Clock + 'static) -> Result<Self, StoreError> {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
+        let (writer, readers) = (Mutex::new(writer), Mutex::default());
+        Ok(Self { path: path.to_owned(), clock: Box::new(clock), writer, readers })
     }
 
     fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -147,11 +157,6 @@ fn by_id(connection: &Connection, id: &TemplateId) -> Result<Option<Template>, S
     one(connection, "id = ?1", &[&id.as_str()])
 }
 
-/// Now: one host alone has the file.
-fn now() -> Time {
-    SystemClock.now()
-}
-
 /// The status of a template, if it is this attempt's to change by `event`.
 fn held(transaction: &Transaction<'_>, id: &TemplateId, attempt: u32, event: Event) -> Result<bool, StoreError> {
     let found = by_id(transaction, id)?;
@@ -182,10 +187,9 @@ fn sum(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) ->
 }
 
 /// What came of the request that had this idempotency key.
-fn replay(transaction: &Transaction<'_>, new: &NewTemplate, kept: Duration) -> Result<Option<Inserted>, StoreError> {
+fn replay(transaction: &Transaction<'_>, new: &NewTemplate, cutoff: Time) -> Result<Option<Inserted>, StoreError> {
     let Some((key, hash)) = &new.idempotency else { return Ok(None) };
-    let cutoff = now().before(kept).0;
-    transaction.prepare_cached("DELETE FROM idempotency WHERE created_at < ?1")?.execute([cutoff])?;
+    transaction.prepare_cached("DELETE FROM idempotency WHERE created_at < ?1")?.execute([cutoff.0])?;
     let query = "SELECT request_hash, template_id FROM idempotency WHERE owner = ?1 AND key = ?2";
     let before: Option<(String, String)> = transaction
         .prepare_cached(query)?
@@ -206,41 +210,33 @@ fn refuse(
     limits: &InsertLimits,
 ) -> Result<Option<Inserted>, StoreError> {
     let owner = new.owner.as_str();
-    let active = ids(
-        transaction,
-        "SELECT id FROM templates WHERE owner = ?1 AND status IN ('pending', 'building') ORDER BY id",
-        &[&owner],
-    )?;
-    if active.len() >= usize::try_from(limits.active_per_owner).unwrap_or(usize::MAX) {
-        return Ok(Some(Inserted::TooManyActive(active)));
+    let turn = "SELECT active, coming_bytes FROM turns WHERE owner = ?1";
+    let turn = transaction.prepare_cached(turn)?.query_row([owner], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (active, coming) = turn.map_or((0, 0), |(active, coming)| (unsigned(active), unsigned(coming)));
+    if active >= u64::from(limits.active_per_owner) {
+        let query = "SELECT id FROM templates WHERE owner = ?1 AND status IN ('pending', 'building') ORDER BY id";
+        return Ok(Some(Inserted::TooManyActive(ids(transaction, query, &[&owner])?)));
     }
-    let coming =
-        "(SELECT coalesce(sum(size_bytes), 0) FROM templates WHERE owner = ?1 AND status IN ('pending', 'building'))";
-    let used = sum(
-        transaction,
-        &format!(
-            "SELECT coalesce(sum(size_bytes), 0) + {coming} FROM images WHERE digest IN
-             (SELECT image_digest FROM templates WHERE owner = ?1 AND image_digest IS NOT NULL)"
-        ),
-        &[&owner],
-    )?;
+    let query = "SELECT coalesce(sum(size_bytes), 0) FROM images WHERE digest IN
+                 (SELECT image_digest FROM templates WHERE owner = ?1 AND image_digest IS NOT NULL)";
+    let used = sum(transaction, query, &[&owner])?.saturating_add(coming);
     if used.saturating_add(new.size_bytes) > limits.owner_quota_bytes {
         return Ok(Some(Inserted::OverQuota(used)));
     }
-    let all = sum(transaction, "SELECT coalesce(sum(allocated_bytes), 0) FROM images", &[])?;
+    let all = sum(transaction, "SELECT allocated_bytes FROM images_total", &[])?;
     Ok((all >= limits.images_quota_bytes).then_some(Inserted::StorageFull))
 }
 
 impl Store for Sqlite {
     fn insert(&self, new: &NewTemplate, limits: &InsertLimits) -> Result<Inserted, StoreError> {
         self.write(|transaction| {
-            if let Some(before) = replay(transaction, new, limits.idempotency_kept)? {
+            let created_at = self.clock.now();
+            if let Some(before) = replay(transaction, new, created_at.before(limits.idempotency_kept))? {
                 return Ok(before);
             }
             if let Some(refusal) = refuse(transaction, new, limits)? {
                 return Ok(refusal);
             }
-            let created_at = now();
             let insert =
                 "INSERT INTO templates (id, owner, name, base, dockerfile, status, disk_size_bytes, size_bytes,
                           no_cache, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9)";
@@ -313,16 +309,21 @@ impl Store for Sqlite {
 
     fn claim(&self, holder: &str, lease: Duration) -> Result<Option<Claim>, StoreError> {
         self.write(|transaction| {
-            let oldest = "SELECT id FROM templates AS job
-                          WHERE status IN ('pending', 'building') AND (status = 'pending' OR lease_until < ?1)
-                          ORDER BY (SELECT count(*) FROM templates AS other WHERE other.owner = job.owner
-                                    AND other.status IN ('pending', 'building') AND other.status = 'building'),
-                                   created_at, id LIMIT 1";
-            let Some(id) = ids(transaction, oldest, &[&now().0])?.pop() else { return Ok(None) };
+            let now = self.clock.now();
+            let over = "SELECT id FROM templates WHERE status = 'building' AND lease_until < ?1
+                        ORDER BY lease_until, id LIMIT 1";
+            let next = "SELECT (SELECT id FROM templates WHERE owner = turns.owner AND status = 'pending'
+                                ORDER BY created_at, id LIMIT 1)
+                        FROM turns WHERE waiting_since IS NOT NULL ORDER BY building, waiting_since, owner LIMIT 1";
+            let id = match ids(transaction, over, &[&now.0])?.pop() {
+                Some(id) => Some(id),
+                None => ids(transaction, next, &[])?.pop(),
+            };
+            let Some(id) = id else { return Ok(None) };
             let take = "UPDATE templates SET status = 'building', attempt = attempt + 1, holder = :holder,
                         interruptions = interruptions + (status = 'building'), lease_until = :lease_until WHERE id = :id";
             transaction.prepare_cached(take)?.execute(
-                named_params! { ":holder": holder, ":lease_until": now().after(lease).0, ":id": id.as_str() },
+                named_params! { ":holder": holder, ":lease_until": now.after(lease).0, ":id": id.as_str() },
             )?;
             let template = by_id(transaction, &id)?.expect("updated above");
             let query = "SELECT dockerfile, no_cache, interruptions FROM templates WHERE id = ?1";
@@ -345,7 +346,7 @@ impl Store for Sqlite {
                 return Ok(Beat::Lost);
             }
             let extend = "UPDATE templates SET lease_until = ?2 WHERE id = ?1 RETURNING cancel_requested";
-            let until = now().after(lease).0;
+            let until = self.clock.now().after(lease).0;
             let cancelled: bool =
                 transaction.prepare_cached(extend)?.query_row(params![id.as_str(), until], |row| row.get(0))?;
             Ok(if cancelled { Beat::Cancelled } else { Beat::Held })
@@ -361,7 +362,7 @@ impl Store for Sqlite {
                 _ if found.status.is_final() => return Ok(outcome.is_of(&found)),
                 Outcome::Failed(card) if found.status.after(Event::Fail).is_some() => fail(transaction, id, card)?,
                 Outcome::Ready(image) if found.status.after(Event::Succeed).is_some() => {
-                    succeed(transaction, id, image)?
+                    succeed(transaction, id, image, self.clock.now())?
                 }
                 _ => return Ok(false),
             }
@@ -384,8 +385,8 @@ impl Store for Sqlite {
     fn end_leases(&self, holder: &str) -> Result<Vec<TemplateId>, StoreError> {
         // They stay `building`, with a lease that is over: the next claim counts the interruption.
         let end = "UPDATE templates SET lease_until = min(lease_until, ?2 - 1)
-                   WHERE status IN ('pending', 'building') AND status = 'building' AND holder = ?1 RETURNING id";
-        self.write(|transaction| ids(transaction, end, &[&holder, &now().0]))
+                   WHERE status = 'building' AND holder = ?1 RETURNING id";
+        self.write(|transaction| ids(transaction, end, &[&holder, &self.clock.now().0]))
     }
 
     fn cancel(&self, id: &TemplateId, card: &Failure) -> Result<Cancelled, StoreError> {
@@ -409,7 +410,7 @@ impl Store for Sqlite {
             // If this was the last template of its image, the image's grace begins now.
             let released = "UPDATE images SET released_at = ?2
                             WHERE digest = (SELECT image_digest FROM templates WHERE id = ?1)";
-            transaction.prepare_cached(released)?.execute(params![id.as_str(), now().0])?;
+            transaction.prepare_cached(released)?.execute(params![id.as_str(), self.clock.now().0])?;
             let deleted = transaction.prepare_cached("DELETE FROM templates WHERE id = ?1")?.execute([id.as_str()])?;
             Ok(deleted == 1)
         })
@@ -443,7 +444,7 @@ impl Store for Sqlite {
     fn unreferenced(&self, grace: Duration) -> Result<Vec<String>, StoreError> {
         let query = "SELECT digest FROM images WHERE released_at <= ?1 AND NOT EXISTS
                      (SELECT 1 FROM templates WHERE image_digest = digest) ORDER BY digest";
-        self.read(|reader| strings(reader, query, &[&now().before(grace).0]))
+        self.read(|reader| strings(reader, query, &[&self.clock.now().before(grace).0]))
     }
 
     fn forget_image(&self, digest: &str) -> Result<bool, StoreError> {
@@ -513,14 +514,14 @@ fn fail(transaction: &Transaction<'_>, id: &TemplateId, card: &Failure) -> Resul
     Ok(())
 }
 
-fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished) -> Result<(), StoreError> {
+fn succeed(transaction: &Transaction<'_>, id: &TemplateId, image: &Finished, now: Time) -> Result<(), StoreError> {
     let known = "SELECT count(*) FROM images WHERE digest = ?1";
     if image.reused && sum(transaction, known, &[&image.digest])? == 0 {
         return Err(StoreError::ImageGone);
     }
     let add = "INSERT INTO images (digest, size_bytes, allocated_bytes, released_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (digest) DO NOTHING";
-    let now = now().0;
+    let now = now.0;
     let values = params![image.digest, signed(image.size_bytes), signed(image.allocated_bytes), now];
     transaction.prepare_cached(add)?.execute(values)?;
     let number = "INSERT INTO names (owner, name, last_version) SELECT owner, name, 1 FROM templates WHERE id = ?1

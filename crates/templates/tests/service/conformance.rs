@@ -150,6 +150,24 @@ fn owners_take_turns(store: &dyn Store) {
     }
     let next = || store.claim("here", LONG).unwrap().unwrap().template.id;
     assert_eq!([next(), next(), next()], [id(1), id(3), id(2)], "who builds nothing comes first");
+    // Somebody who queues hundreds, and others who come later with one.
+    let unlimited = InsertLimits { active_per_owner: 1_000, owner_quota_bytes: u64::MAX >> 1, ..LIMITS };
+    (100..400).for_each(|number| drop(store.insert(&new(number, "glutton", "a"), &unlimited).unwrap()));
+    assert_eq!(next(), id(100));
+    for number in 4..7 {
+        store.insert(&new(number, &format!("owner-{number}"), "a"), &LIMITS).unwrap();
+        pass();
+    }
+    assert_eq!([next(), next(), next(), next()], [id(4), id(5), id(6), id(101)]);
+    // What ends in any way makes room again.
+    assert!(store.finish(&id(100), 1, &Outcome::Failed(card())).unwrap());
+    store.delete(&id(101)).unwrap();
+    store.cancel(&id(102), &card()).unwrap();
+    store.delete(&id(103)).unwrap();
+    store.insert(&new(7, "owner-4", "a"), &LIMITS).unwrap();
+    assert_eq!([next(), next(), next()], [id(104), id(105), id(7)]);
+    assert!(store.release(&id(104), 1).unwrap());
+    assert_eq!(next(), id(104), "the oldest of its owner, again");
 }
 
 fn names_and_versions(store: &dyn Store) {

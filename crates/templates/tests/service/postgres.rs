@@ -37,6 +37,23 @@ fn postgres() {
     });
 }
 
+/// What the triggers keep of owners and images is what the rows come to.
+fn turns_are_right(server: &Server) {
+    let wrong = "SELECT turns.*, real.* FROM turns FULL JOIN
+                 (SELECT owner, count(*) AS active, count(*) FILTER (WHERE status = 'building') AS building, sum(size_bytes) AS bytes,
+                         min(created_at) FILTER (WHERE status = 'pending') AS since
+                  FROM templates WHERE status IN ('pending', 'building') GROUP BY owner) AS real USING (owner)
+                 WHERE (turns.active, turns.building, turns.coming_bytes, turns.waiting_since) IS DISTINCT FROM
+                       (coalesce(real.active, 0), coalesce(real.building, 0), coalesce(real.bytes, 0), real.since)";
+    let total = "SELECT 1 WHERE (SELECT coalesce(sum(allocated_bytes), 0) FROM images)
+                 <> (SELECT sum(allocated_bytes) FROM images_total)";
+    for query in [wrong, total] {
+        let found = server.psql("drydock", query);
+        let said = [found.stdout, found.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(found.status.success() && said[0].is_empty(), "{said:?}");
+    }
+}
+
 #[test]
 fn hosts_that_begin_at_once_make_one_database() {
     let Some(server) = Server::start() else { return };
@@ -121,6 +138,7 @@ fn hosts_that_claim_at_once_get_a_job_each() {
         for template in &claims {
             assert!(hosts[0].finish(&template.id, template.attempt, &Outcome::Failed(card())).unwrap());
         }
+        turns_are_right(&server);
     }
 }
 
@@ -193,6 +211,7 @@ fn a_crash_of_the_server_takes_no_answer_back() {
         there,
         "none is made twice"
     );
+    turns_are_right(&server);
 }
 
 /// One template from its submission to its end, and some deleted.

@@ -1,5 +1,5 @@
 //! The store in PostgreSQL, for any number of hosts. Its clock is the one that counts (`drydock_now()`); rows are locked in the order
-//! template, image, name.
+//! template, image, name, owner (`turns`).
 
 mod log;
 mod pool;
@@ -23,7 +23,7 @@ use pool::{Before, Connection, Pool};
 pub(crate) use log::{Batch, Change};
 
 /// The steps from an empty database to the format of today; the number of those done is in `drydock_format`.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("logs.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("logs.sql"), include_str!("turns.sql")];
 
 /// The advisory lock of those who migrate: two numbers, so that it is none of an owner's, which are one.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(1685221484, 1)";
@@ -214,20 +214,19 @@ fn refuse(
     limits: &InsertLimits,
 ) -> Result<Option<Inserted>, StoreError> {
     let owner = new.owner.as_str();
-    let query = "SELECT id FROM templates WHERE owner = $1 AND status IN ('pending', 'building') ORDER BY id";
-    let active = ids(connection, query, &[&owner])?;
-    if active.len() >= usize::try_from(limits.active_per_owner).unwrap_or(usize::MAX) {
-        return Ok(Some(Inserted::TooManyActive(active)));
+    let turn = connection.first("SELECT active, coming_bytes FROM turns WHERE owner = $1", &[&owner])?;
+    let (active, coming) = turn.map_or((0, 0), |row| (unsigned(row.get(0)), unsigned(row.get(1))));
+    if active >= u64::from(limits.active_per_owner) {
+        let query = "SELECT id FROM templates WHERE owner = $1 AND status IN ('pending', 'building') ORDER BY id";
+        return Ok(Some(Inserted::TooManyActive(ids(connection, query, &[&owner])?)));
     }
-    let query = "SELECT ((SELECT coalesce(sum(size_bytes), 0) FROM images WHERE digest IN
-                         (SELECT image_digest FROM templates WHERE owner = $1 AND image_digest IS NOT NULL))
-                        + (SELECT coalesce(sum(size_bytes), 0) FROM templates
-                           WHERE owner = $1 AND status IN ('pending', 'building')))::bigint";
-    let used = sum(connection, query, &[&owner])?;
+    let query = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM images WHERE digest IN
+                 (SELECT image_digest FROM templates WHERE owner = $1 AND image_digest IS NOT NULL)";
+    let used = sum(connection, query, &[&owner])?.saturating_add(coming);
     if used.saturating_add(new.size_bytes) > limits.owner_quota_bytes {
         return Ok(Some(Inserted::OverQuota(used)));
     }
-    let all = sum(connection, "SELECT coalesce(sum(allocated_bytes), 0)::bigint FROM images", &[])?;
+    let all = sum(connection, "SELECT sum(allocated_bytes)::bigint FROM images_total", &[])?;
     Ok((all >= limits.images_quota_bytes).then_some(Inserted::StorageFull))
 }
 
@@ -523,16 +522,11 @@ fn dockerfile(row: &Row) -> Result<String, StoreError> {
 
 /// Takes a job that nobody else takes at the same moment; whether there was one.
 fn take(connection: &mut Connection, holder: &str, lease: Duration) -> Result<bool, StoreError> {
-    let next = "SELECT job.id FROM templates AS job
-                LEFT JOIN (SELECT owner, count(*) AS builds FROM templates
-                           WHERE status IN ('pending', 'building') AND status = 'building' GROUP BY owner) AS busy
-                  ON busy.owner = job.owner
-                WHERE job.status IN ('pending', 'building') AND (job.status = 'pending' OR job.lease_until < drydock_now())
-                ORDER BY coalesce(builds, 0), job.created_at, job.id LIMIT 1 FOR UPDATE OF job SKIP LOCKED";
-    let Some(id) = ids(connection, next, &[])?.pop() else { return Ok(false) };
+    let next = connection.first("SELECT drydock_next()", &[])?.and_then(|row| row.get::<_, Option<String>>(0));
+    let Some(id) = next else { return Ok(false) };
     let take = "UPDATE templates SET status = 'building', attempt = attempt + 1, holder = $2,
                 interruptions = interruptions + (status = 'building')::int, lease_until = drydock_now() + $3 WHERE id = $1";
-    Ok(connection.execute(take, &[&id.as_str(), &holder, &milliseconds(lease)])? == 1)
+    Ok(connection.execute(take, &[&id, &holder, &milliseconds(lease)])? == 1)
 }
 
 fn fail(connection: &mut Connection, id: &TemplateId, card: &Failure) -> Result<(), StoreError> {
