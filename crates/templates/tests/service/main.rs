@@ -7,3 +7,4 @@ mod lives;
 mod postgres;
 mod recovery;
 mod shared;
+mod simulation;
