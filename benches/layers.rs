@@ -193,7 +193,7 @@ fn entries(criterion: &mut Criterion) {
                 let source: Arc<dyn fstree::ReadAt> = Arc::<Vec<u8>>::clone(&archive);
                 let diff = fstree::tar::read(source, len, &fstree::Limits::default()).expect("a good archive");
                 let mut tree = fstree::Tree::new(Metadata::default());
-                tree.apply(&diff).expect("a good archive");
+                tree.apply(diff).expect("a good archive");
                 tree.len()
             });
         });

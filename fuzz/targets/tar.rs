@@ -44,7 +44,7 @@ fn read(bytes: Vec<u8>) -> Option<Diff> {
 
 fn apply(diff: &Diff) -> Option<Tree> {
     let mut tree = Tree::with_limit(Metadata { mode: 0o755, ..Metadata::default() }, NODES_MAX);
-    tree.apply(diff).ok()?;
+    tree.apply(diff.clone()).ok()?;
     Some(tree)
 }
 

@@ -62,7 +62,7 @@ fn tree(names: usize) -> Tree {
     let path = |text: &str| TreePath::parse(text.as_bytes()).unwrap();
     additions.push(Addition::Link { path: path("linked"), target: path("files/d0/f0") });
     let mut tree = Tree::new(metadata(0o755));
-    tree.apply(&Diff { additions, sources, ..Diff::default() }).unwrap();
+    tree.apply(Diff { additions, sources, ..Diff::default() }).unwrap();
     tree
 }
 

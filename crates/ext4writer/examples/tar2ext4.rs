@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let archive = std::fs::File::open(archive)?;
     let len_bytes = archive.metadata()?.len();
     let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
-    tree.apply(&tar::read(Arc::new(archive), len_bytes, &Limits::default())?)?;
+    tree.apply(tar::read(Arc::new(archive), len_bytes, &Limits::default())?)?;
     let threads = rest.first().map(|threads| threads.parse()).transpose()?;
     let options = Options { size: ImageSize::Exact(size_bytes.parse()?), threads, ..Options::default() };
     write_image(&tree, &options, Path::new(image))?;

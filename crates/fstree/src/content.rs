@@ -174,13 +174,11 @@ impl Content {
         }
     }
 
-    /// The same content after its sources were renumbered by `renumber`.
-    #[must_use]
-    pub fn with_sources(mut self, renumber: impl Fn(SourceId) -> SourceId) -> Self {
+    /// Has each run refer to the source that `renumber` names for its own.
+    pub(crate) fn renumber(&mut self, renumber: impl Fn(SourceId) -> SourceId) {
         for segment in self.segments_mut() {
             segment.source = renumber(segment.source);
         }
-        self
     }
 
     /// The same content after the bytes of its runs were moved inside their source: `place` is told each run and answers

@@ -99,19 +99,29 @@ fn implied() -> Metadata {
 }
 
 impl Tree {
-    /// Carries out `diff`. On an error the tree is in between and of no more use.
+    /// Carries out `diff`, whose nodes become those of the tree. On an error the tree is in between and of no more use.
     ///
     /// # Errors
     /// The first removal or addition that can't be carried out, with its path.
-    pub fn apply(&mut self, diff: &Diff) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, diff: Diff) -> Result<(), ApplyError> {
         let mut steps = Steps(STEPS_MAX);
-        self.remove_all(diff, &mut steps)?;
+        self.remove_all(&diff, &mut steps)?;
         let numbers: Vec<SourceId> = self.sources.append(&diff.sources);
         let renumber = |id: SourceId| numbers[id.index()];
         let mut way = Way { cursor: Cursor::default(), steps };
-        for addition in &diff.additions {
-            let (Addition::Entry { path, .. } | Addition::Link { path, .. }) = addition;
-            self.add(addition, &renumber, &mut way).map_err(|why| at(path, why))?;
+        self.expect(diff.additions.len());
+        for addition in diff.additions {
+            match addition {
+                Addition::Entry { path, mut node } => {
+                    if let Kind::File(content) = &mut node.kind {
+                        content.renumber(renumber);
+                    }
+                    self.add_entry(&path, node, &mut way).map_err(|why| at(&path, why))?;
+                }
+                Addition::Link { path, target } => {
+                    self.add_link(&path, &target, &mut way).map_err(|why| at(&path, why))?;
+                }
+            }
         }
         Ok(())
     }
@@ -159,24 +169,6 @@ impl Tree {
         }
     }
 
-    fn add(
-        &mut self,
-        addition: &Addition,
-        renumber: &dyn Fn(SourceId) -> SourceId,
-        way: &mut Way,
-    ) -> Result<(), ApplyFault> {
-        match addition {
-            Addition::Entry { path, node } => {
-                let mut node = node.clone();
-                if let Kind::File(content) = &mut node.kind {
-                    *content = std::mem::take(content).with_sources(renumber);
-                }
-                self.add_entry(path, node, way)
-            }
-            Addition::Link { path, target } => self.add_link(path, target, way),
-        }
-    }
-
     fn add_entry(&mut self, path: &TreePath, node: Node, way: &mut Way) -> Result<(), ApplyFault> {
         let Some((_, name)) = path.split_last() else {
             if !node.is_directory() {
@@ -186,14 +178,16 @@ impl Tree {
             return Ok(());
         };
         let parent = self.make_parent(path, way)?;
-        if let (true, Some(existing)) = (node.is_directory(), self.lookup(parent, name))
+        if node.is_directory()
+            && let Some(existing) = self.lookup(parent, name)
             && self.node(existing).is_directory()
         {
             *self.metadata_mut(existing) = node.metadata;
             return Ok(());
         }
-        way.cursor.forget_unless(self.lookup(parent, name).is_none());
-        self.insert(parent, name, node)?;
+        if self.put(parent, name, node)?.replaced {
+            way.cursor.forget();
+        }
         Ok(())
     }
 
@@ -221,7 +215,9 @@ impl Tree {
         if self.names(found) == 0 {
             return Err(missing());
         }
-        way.cursor.forget_unless(self.lookup(parent, name).is_none());
+        if self.lookup(parent, name).is_some() {
+            way.cursor.forget();
+        }
         self.link(parent, name, found)?;
         Ok(())
     }
@@ -319,10 +315,8 @@ impl Cursor {
     }
 
     /// Once something is replaced, what was known of paths may no longer be true.
-    fn forget_unless(&mut self, nothing_replaced: bool) {
-        if !nothing_replaced {
-            self.0 = None;
-        }
+    fn forget(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -353,12 +347,12 @@ mod tests {
 
     fn tree(lines: &[&str]) -> Tree {
         let mut tree = Tree::new(Metadata::default());
-        tree.apply(&Diff { additions: additions(lines), ..Diff::default() }).unwrap();
+        tree.apply(Diff { additions: additions(lines), ..Diff::default() }).unwrap();
         tree
     }
 
     fn apply(tree: &mut Tree, removals: Vec<Removal>, lines: &[&str]) -> Result<(), ApplyError> {
-        tree.apply(&Diff { removals, additions: additions(lines), ..Diff::default() })
+        tree.apply(Diff { removals, additions: additions(lines), ..Diff::default() })
     }
 
     fn names(tree: &Tree) -> Vec<String> {

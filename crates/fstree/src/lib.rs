@@ -14,13 +14,13 @@
 //! let metadata = Metadata { mode: 0o777, ..Metadata::default() };
 //! let node = Node { metadata, kind: Kind::Symlink(b"usr/bin".as_slice().into()) };
 //! let additions = vec![Addition::Entry { path: TreePath::parse(b"bin")?, node }];
-//! tree.apply(&Diff { additions, removals: vec![Removal::Opaque(TreePath::root())], ..Diff::default() })?;
+//! tree.apply(Diff { additions, removals: vec![Removal::Opaque(TreePath::root())], ..Diff::default() })?;
 //!
 //! let mut archive = Vec::new();
 //! tar::write(&tree, &mut archive)?;
 //! let len = archive.len().try_into()?;
 //! let mut again = Tree::new(Metadata::default());
-//! again.apply(&tar::read(Arc::new(archive), len, &Limits::default())?)?;
+//! again.apply(tar::read(Arc::new(archive), len, &Limits::default())?)?;
 //! assert_eq!(dump(&again), dump(&tree));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

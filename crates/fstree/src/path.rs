@@ -70,7 +70,9 @@ impl TreePath {
         if let Some(at) = name.iter().position(|&byte| byte == 0) {
             return Err(PathError::Nul { at });
         }
-        let mut path = Vec::with_capacity(name.len());
+        // What is left of most names once `./` is dropped: no more memory than that.
+        let dropped = if name.starts_with(b"./") { 2 } else { 0 } + usize::from(name.ends_with(b"/"));
+        let mut path = Vec::with_capacity(name.len().saturating_sub(dropped));
         let mut depth = 0;
         let mut at = 0;
         for component in name.split(|&byte| byte == b'/') {

@@ -50,6 +50,13 @@ struct Slot {
     names: u32,
 }
 
+/// What became of an entry.
+pub(crate) struct Put {
+    pub(crate) id: NodeId,
+    /// Whether it took the place of another.
+    pub(crate) replaced: bool,
+}
+
 /// The tree of a file system.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -145,18 +152,31 @@ impl Tree {
     ///
     /// # Errors
     /// The parent is not a directory, the name is impossible, or the tree is full.
-    pub fn insert(&mut self, parent: NodeId, name: &[u8], mut node: Node) -> Result<NodeId, TreeError> {
+    pub fn insert(&mut self, parent: NodeId, name: &[u8], node: Node) -> Result<NodeId, TreeError> {
+        Ok(self.put(parent, name, node)?.id)
+    }
+
+    /// As [`Self::insert`], and says whether something was there.
+    pub(crate) fn put(&mut self, parent: NodeId, name: &[u8], mut node: Node) -> Result<Put, TreeError> {
         self.check_entry(parent, name)?;
         let number = u32::try_from(self.slots.len()).ok().filter(|&number| number < self.nodes_max);
         let id = NodeId(number.ok_or(TreeError::TooManyNodes { max: self.nodes_max })?);
         if let Kind::Directory(entries) = &mut node.kind {
             entries.clear();
         }
-        self.remove(parent, name);
+        let before = self.entries_mut(parent).insert(name.into(), id);
+        if let Some(before) = before {
+            self.drop_name(before);
+        }
         self.slots.push(Slot { node: Some(node), names: 1 });
         self.alive += 1;
-        self.entries_mut(parent).insert(name.into(), id);
-        Ok(id)
+        Ok(Put { id, replaced: before.is_some() })
+    }
+
+    /// Makes room for so many more nodes, as far as there may be so many: growing step by step copies all that are there.
+    pub(crate) fn expect(&mut self, nodes: usize) {
+        let max = usize::try_from(self.nodes_max).expect("u32 fits in usize");
+        self.slots.reserve(nodes.min(max.saturating_sub(self.slots.len())));
     }
 
     /// Gives the node `target` the further name `name`; what was there goes away. A link to itself changes nothing.

@@ -108,7 +108,7 @@ fn tree() -> impl Strategy<Value = Tree> {
             sources.add(Arc::new(source()));
             let mut changed = tree.clone();
             let diff = Diff { removals: vec![], additions: vec![addition], sources };
-            if changed.apply(&diff).is_ok() {
+            if changed.apply(diff).is_ok() {
                 tree = changed;
             }
         }
@@ -147,7 +147,7 @@ fn read(archive: Vec<u8>) -> Tree {
     let len = u64::try_from(archive.len()).unwrap();
     let diff = tar::read(Arc::new(archive), len, &Limits::default()).unwrap();
     let mut tree = Tree::new(Metadata::default());
-    tree.apply(&diff).unwrap();
+    tree.apply(diff).unwrap();
     tree
 }
 
@@ -209,7 +209,7 @@ proptest! {
         archive[at] = byte;
         let len = u64::try_from(archive.len()).unwrap();
         if let Ok(diff) = tar::read(Arc::new(archive), len, &Limits::default()) {
-            let _ = Tree::new(Metadata::default()).apply(&diff);
+            let _ = Tree::new(Metadata::default()).apply(diff);
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn flatten(layers: &[Layer], limits: &Limits) -> Result<Tree, Error> {
     // As many layers at a time as there are threads: the limits of a layer then bound the memory of all.
     for some in layers.chunks(rayon::current_num_threads()) {
         let diffs: Vec<Diff> = some.par_iter().map(|layer| layer.diff(limits)).collect::<Result<_, _>>()?;
-        for (layer, diff) in some.iter().zip(&diffs) {
+        for (layer, diff) in some.iter().zip(diffs) {
             tree.apply(diff).map_err(|source| Error::Apply { layer: layer.diff_id().to_string(), source })?;
         }
     }
@@ -51,7 +51,7 @@ pub fn tree_of_tar(path: &Path, limits: &Limits, threads: usize) -> Result<Tree,
         diff = whiteout::split(diff, &path.display().to_string())?;
     }
     let mut tree = Tree::with_limit(root(), limits.tree.nodes);
-    tree.apply(&diff).map_err(|source| Error::Apply { layer: path.display().to_string(), source })?;
+    tree.apply(diff).map_err(|source| Error::Apply { layer: path.display().to_string(), source })?;
     Ok(tree)
 }
 

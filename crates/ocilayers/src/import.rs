@@ -37,7 +37,7 @@ pub fn import(tar: &Path, dir: &Path, tag: &str, limits: &Limits) -> Result<Writ
 
     let mut tree = Tree::new(fstree::Metadata { mode: 0o755, ..fstree::Metadata::default() });
     let diff = layer.diff(limits)?;
-    tree.apply(&diff).map_err(|source| Error::Apply { layer: diff_id.to_string(), source })?;
+    tree.apply(diff).map_err(|source| Error::Apply { layer: diff_id.to_string(), source })?;
     let config = config(&tree, tar);
     layout::write(dir, tag, config, &[layer], limits)
 }

@@ -12,12 +12,10 @@ impl<'a> Fields<'a> {
     pub(super) fn parse(header: &'a Header) -> Result<Self, Fault> {
         let fields = Self(header);
         let bytes = header.as_bytes();
-        let sums = |value: fn(u8) -> i64| -> i64 {
-            let spaced = |(at, &byte): (usize, &u8)| if (148..156).contains(&at) { value(b' ') } else { value(byte) };
-            bytes.iter().enumerate().map(spaced).sum()
-        };
-        let stored = number(&header.as_old().cksum, "checksum")?;
-        let right = stored == sums(i64::from) || stored == sums(|byte| i64::from(byte.cast_signed()));
+        let own = &header.as_old().cksum;
+        let stored = number(own, "checksum")?;
+        let right =
+            stored == sum(bytes, own, i32::from) || stored == sum(bytes, own, |byte| i32::from(byte.cast_signed()));
         if right { Ok(fields) } else { Err(Fault::Checksum) }
     }
 
@@ -75,6 +73,13 @@ impl<'a> Fields<'a> {
     pub(super) fn gnu(&self) -> Option<&'a GnuHeader> {
         self.0.as_gnu()
     }
+}
+
+/// The sum of all bytes, those of the field for it taken as blanks. Nothing but additions: this is done for every header there is.
+fn sum(bytes: &[u8; 512], own: &[u8], value: impl Fn(u8) -> i32) -> i64 {
+    let all: i32 = bytes.iter().map(|&byte| value(byte)).sum();
+    let own: i32 = own.iter().map(|&byte| value(b' ') - value(byte)).sum();
+    (all + own).into()
 }
 
 /// The bytes up to the first NUL.

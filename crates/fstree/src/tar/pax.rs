@@ -1,6 +1,7 @@
 //! PAX extended headers: `length key=value\n` records (POSIX.1-2001, "pax Extended Header").
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::Fault;
 use crate::limits::Limits;
@@ -69,7 +70,7 @@ impl Records {
 
     /// All keys with a prefix, without it, in byte order, and their values.
     pub(super) fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let all = self.values.range(prefix.as_bytes().to_vec()..);
+        let all = self.values.range::<[u8], _>((Bound::Included(prefix.as_bytes()), Bound::Unbounded));
         all.map_while(move |(key, value)| Some((key.strip_prefix(prefix.as_bytes())?, value.as_slice())))
     }
 
@@ -94,11 +95,13 @@ impl Records {
     }
 
     /// Puts the records of `later` over these.
-    pub(super) fn overlay(&self, later: &Self) -> Self {
-        let mut all = self.clone();
-        all.values.extend(later.values.iter().map(|(key, value)| (key.clone(), value.clone())));
-        all.sparse_0_0.clone_from(&later.sparse_0_0);
-        all
+    pub(super) fn overlay(&self, later: Self) -> Self {
+        if self.is_empty() {
+            return later;
+        }
+        let mut values = self.values.clone();
+        values.extend(later.values);
+        Self { values, sparse_0_0: later.sparse_0_0 }
     }
 
     /// Whether there are none.

@@ -237,7 +237,7 @@ impl<I: Input> Reader<I> {
     /// A file of any kind.
     fn file(&mut self, fields: Fields<'_>, header_size: u64) -> Result<Addition, TarError> {
         let local = self.local.take().unwrap_or_default();
-        let records = self.global.overlay(&local);
+        let records = self.global.overlay(local);
         let (long_name, long_link) = (self.long_name.take(), self.long_link.take());
         let own_name = || long_name.unwrap_or_else(|| fields.name());
         let name = records.get("GNU.sparse.name").or(records.get("path")).map_or_else(own_name, <[u8]>::to_vec);
@@ -434,6 +434,9 @@ fn owner(number: u64, field: &'static str) -> Result<u32, Fault> {
 
 fn xattrs(records: &Records, limits: &Limits) -> Result<Xattrs, Fault> {
     let mut found = Xattrs::new();
+    if records.is_empty() {
+        return Ok(found);
+    }
     for (name, value) in records.with_prefix("LIBARCHIVE.xattr.") {
         found.insert(percent_decode(name)?.into(), base64::decode(value)?.into());
     }

@@ -50,12 +50,12 @@ fn with_source(removals: Vec<Removal>, additions: Vec<Addition>) -> Diff {
 fn possible(tree: &Tree, removals: Vec<Removal>, additions: Vec<Addition>) -> Diff {
     let removals: Vec<Removal> = removals
         .into_iter()
-        .filter(|removal| tree.clone().apply(&with_source(vec![removal.clone()], vec![])).is_ok())
+        .filter(|removal| tree.clone().apply(with_source(vec![removal.clone()], vec![])).is_ok())
         .collect();
     let mut kept = Vec::new();
     for addition in additions {
         kept.push(addition);
-        if tree.clone().apply(&with_source(removals.clone(), kept.clone())).is_err() {
+        if tree.clone().apply(with_source(removals.clone(), kept.clone())).is_err() {
             kept.pop();
         }
     }
@@ -69,7 +69,7 @@ fn stack() -> impl Strategy<Value = Vec<Diff>> {
         let mut stack = Vec::new();
         for (removals, additions) in layers {
             let diff = possible(&tree, removals, additions);
-            tree.apply(&diff).unwrap();
+            tree.apply(diff.clone()).unwrap();
             stack.push(diff);
         }
         stack
@@ -78,7 +78,7 @@ fn stack() -> impl Strategy<Value = Vec<Diff>> {
 
 fn applied(stack: &[Diff]) -> Tree {
     let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
-    stack.iter().for_each(|diff| tree.apply(diff).unwrap());
+    stack.iter().for_each(|diff| tree.apply(diff.clone()).unwrap());
     tree
 }
 

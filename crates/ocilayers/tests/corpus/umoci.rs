@@ -143,7 +143,7 @@ fn umoci_unpacks_the_same_tree() {
     let scratch = tempfile::tempdir().unwrap();
     let (limits, layout) = (Limits::default(), scratch.path().join("layout"));
     let mut tree = Tree::new(Metadata::default());
-    tree.apply(&base()).unwrap();
+    tree.apply(base()).unwrap();
     let mut archive = Vec::new();
     fstree::tar::write(&tree, &mut archive).unwrap();
     let tar = scratch.path().join("base.tar");
