@@ -1,11 +1,13 @@
 //! One comparison for `benches/compare-builds`: an upper directory of 20,000 files becomes a layer in a store (hashed, on the
-//! disk), beside `tar -c` of the same directory into a file. They take turns; printed are medians, spreads and the ratio.
+//! disk), beside `tar -c` of the same directory into a file. They take turns; printed are lines for `benches/table.py`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use drydock_benches::peak_memory_mib;
 use ocilayers::{Limits, Store};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match compare(Path::new(scratch), runs.parse().unwrap_or(5)) {
-        Ok(table) => println!("{table}"),
+        Ok(lines) => print!("{lines}"),
         Err(error) => {
             eprintln!("capture: {error}");
             return ExitCode::FAILURE;
@@ -33,13 +35,13 @@ fn main() -> ExitCode {
 fn compare(scratch: &Path, runs: usize) -> Result<String, Failure> {
     let upper = scratch.join("upper");
     make(&upper)?;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut lines = String::new();
     // The first round fills the page cache and does not count.
     for round in 0..=runs {
         let (store, tar) = (scratch.join("store"), scratch.join("upper.tar"));
         let started = Instant::now();
         let made = Command::new("tar").arg("-c").arg("-f").arg(&tar).arg("-C").arg(&upper).arg(".").status()?;
-        let tar_seconds = started.elapsed().as_secs_f64();
+        let theirs = started.elapsed().as_secs_f64();
         if !made.success() {
             return Err("tar failed".into());
         }
@@ -48,28 +50,20 @@ fn compare(scratch: &Path, runs: usize) -> Result<String, Failure> {
         Command::new("sync").status()?;
         let started = Instant::now();
         let diff = buildengine::read_upper(&upper, None, None)?;
+        let read = started.elapsed().as_secs_f64();
         Store::open(&store, Limits::default())?.commit(&diff)?;
+        let ours = started.elapsed().as_secs_f64();
         if round > 0 {
-            ours.push(started.elapsed().as_secs_f64());
-            theirs.push(tar_seconds);
+            writeln!(
+                lines,
+                "tar {theirs:.4}\ndrydock {ours:.4} {}\ndrydock-reading {read:.4}",
+                peak_memory_mib() << 10
+            )?;
         }
         fs::remove_dir_all(&store)?;
     }
     fs::remove_dir_all(&upper)?;
-    let (our, their) = (summary(&mut ours), summary(&mut theirs));
-    let ratio = our.1 / their.1;
-    Ok(format!(
-        "capture of {FILES} files  {}\ntar -c of them            {}\nratio                      {ratio:.2}",
-        our.0, their.0
-    ))
-}
-
-/// As text, and the median.
-fn summary(seconds: &mut [f64]) -> (String, f64) {
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[seconds.len() / 2];
-    let spread = format!("{median:.3} s ({:.3} to {:.3})", seconds[0], seconds[seconds.len() - 1]);
-    (spread, median)
+    Ok(lines)
 }
 
 /// Files as packages have them: many small ones, some of 100 KiB.

@@ -1,4 +1,4 @@
-//! One run over a real image in a layout, for `benches/compare-layers`: prints seconds and the peak of memory in MiB.
+//! One run over a real image in a layout, for `benches/compare-layers`: prints seconds and the peak of memory in KiB.
 //!
 //! `floor` hashes, decompresses and hashes every layer with the bare libraries, largest first, and writes nothing; `cold`
 //! verifies, indexes and keeps them in an empty store and merges them; `warm` finds them in the store of a `cold` run.
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let done = if mode == "floor" { floor(Path::new(layout)) } else { take(Path::new(layout), Path::new(store)) };
     match done {
-        Ok(()) => println!("{:.3} {}", start.elapsed().as_secs_f64(), peak_memory_mib()),
+        Ok(()) => println!("{:.4} {}", start.elapsed().as_secs_f64(), peak_memory_mib() << 10),
         Err(error) => {
             eprintln!("real: {error}");
             return ExitCode::FAILURE;
