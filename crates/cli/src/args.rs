@@ -10,9 +10,13 @@ use dockerfile::reference::Reference;
 use crate::file_system::FileSystem;
 use crate::size::{parse_bytes, parse_size};
 
+/// What `--help` and the manual say last.
+const AFTER: &str = "Progress goes to standard error, results to standard output. Exit status: 0 done, 1 the input was refused or the build \
+                     failed, 2 the command line was wrong, 128 + n ended by signal n. DRYDOCK_LOG=info shows what happens inside.";
+
 /// A Dockerfile and a base image in, a bootable ext4 root file system out. No daemon.
 #[derive(Debug, Parser)]
-#[command(name = "drydock", version, propagate_version = true)]
+#[command(name = "drydock", version, propagate_version = true, after_help = AFTER)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,6 +48,11 @@ pub(crate) enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of all commands to a directory, one file each.
+    Manpages {
+        /// The directory, such as /usr/local/share/man/man1; it is made if it is not there.
+        dir: PathBuf,
     },
 }
 

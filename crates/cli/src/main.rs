@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             clap_complete::generate(*shell, &mut Cli::command(), "drydock", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Manpages { dir } => commands::manpages::run(dir),
         Command::Doctor(args) => commands::doctor::run(args),
     };
     done.unwrap_or_else(|error| {

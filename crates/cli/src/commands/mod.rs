@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod listing;
+pub(crate) mod manpages;
 pub(crate) mod parse;
 pub(crate) mod plan;
 pub(crate) mod serve;
