@@ -450,6 +450,23 @@ fn files_have_the_ids_that_the_command_saw() {
 }
 
 #[test]
+fn what_a_step_leaves_is_out_of_reach_of_the_hosts_accounts() {
+    let Some(world) = World::new() else { return };
+    fs::set_permissions(world.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    // On the disk it is a set-id program of the host's own root.
+    world.assert_builds(
+        "RUN --mount=type=cache,target=/cache cp /bin/true /cache/31415926 && chmod 4777 /cache/31415926 /cache\n",
+    );
+    let mount = fs::read_dir(world.state().join("cache-mounts")).unwrap().map(|entry| entry.unwrap().path());
+    let mount = mount.into_iter().find(|path| path.is_dir()).unwrap();
+    assert_eq!(fs::metadata(mount.join(&world.marker)).unwrap().mode() & 0o7777, 0o4777);
+    for name in ["cache-mounts", "roots", "scratch", "steps"] {
+        let mode = fs::metadata(world.state().join(name)).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{name} has mode {mode:o}");
+    }
+}
+
+#[test]
 fn a_state_folder_where_nobody_may_go_will_do() {
     let Some(world) = World::new() else { return };
     fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();

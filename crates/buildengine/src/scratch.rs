@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::private;
 use crate::sandbox::{Sandbox, cgroup, network, overlay, place};
 
 /// Prefix of the directories that this module makes and removes; it touches no others.
@@ -28,7 +29,7 @@ impl Scratch {
     /// The directory can't be made, or the remains of a dead build can't be removed.
     pub fn create(root: &Path, sandbox: &dyn Sandbox) -> Result<Self, Error> {
         let context = |source| Error::Scratch { path: root.to_owned(), source };
-        fs::create_dir_all(root).map_err(context)?;
+        private::make(root).map_err(context)?;
         let root = root.canonicalize().map_err(context)?;
         overlay::check_path(&root)?;
         let (scratch, dead) = {

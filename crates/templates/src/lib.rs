@@ -52,5 +52,5 @@ pub use error::Error;
 pub use follow::{End, Follower, Piece};
 pub use key::{ApiKey, KeyRecord};
 pub use lifecycle::Status;
-pub use service::{Page, Resolved, Stats, Submission, Submitted, Templates, create_key};
+pub use service::{Page, Resolved, Stats, Submission, Submitted, Templates, create_key, make_data};
 pub use template::{Invalid, Name, Owner, Selector, Template, TemplateId};

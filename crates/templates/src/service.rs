@@ -1,8 +1,10 @@
 //! The service: what an API server calls.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -226,7 +228,7 @@ impl Templates {
     /// # Errors
     /// The data can't be worked on, or another process does.
     pub fn open(config: Config, builder: impl Builder + 'static) -> Result<Self, Error> {
-        fs::create_dir_all(&config.data).map_err(Error::file(&config.data))?;
+        make_data(&config.data).map_err(Error::file(&config.data))?;
         let lock = recover::lock(&config.data)?;
         let node = recover::node(&config.data)?;
         let (store, shared): (Arc<dyn Store>, _) = match (&config.database, &config.objects) {
@@ -556,6 +558,14 @@ impl Templates {
     pub fn collect(&self) -> Result<(), Error> {
         self.inner.collect()
     }
+}
+
+/// Makes the directory of a service's data, if it is not there, for this account alone: it holds what all owners wrote.
+///
+/// # Errors
+/// It can't be made.
+pub fn make_data(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Makes a key for an owner in a store that may be in use.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drydock_tests::{Mounted, base_image, drydock, fsck, privileged};
+use drydock_tests::{Mounted, base_image, busybox_base, drydock, fsck, privileged, run};
 use serde_json::{Value, json};
 
 use super::server::{Server, small_base};
@@ -87,6 +87,62 @@ fn failures(server: &Server, key: &str) {
     }
     let wrong = template(server, "ddk_0", &["list"], "");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("API key"), "{wrong:?}");
+}
+
+#[test]
+fn a_log_does_not_speak_to_the_terminal_of_its_reader() {
+    if !privileged(&["runc", "script", "busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &busybox_base(dir.path()), &[]);
+    let key = server.key.clone().unwrap();
+    // Sets the clipboard, and moves up by a character of one byte more.
+    let said = r"FROM nodeops/sandbox:debian
+RUN printf 'A\033]52;c;eA==\007B\302\2331AC\n'
+";
+    let created = template(&server, &key, &["create", "env", "-f", "-"], said);
+    assert!(created.status.success(), "{created:?}");
+    let to_a_file = template(&server, &key, &["logs", "env"], "").stdout;
+    assert!(
+        String::from_utf8_lossy(&to_a_file).contains("A\u{1b}]52;c;eA==\u{7}B\u{9b}1AC"),
+        "a file gets it as it was"
+    );
+    let mut script = Command::new("script");
+    script.args([
+        "--quiet",
+        "--return",
+        "--command",
+        &format!("{} template logs env", drydock().display()),
+        "/dev/null",
+    ]);
+    script.env("DRYDOCK_URL", &server.url).env("DRYDOCK_API_KEY", &key).stdin(std::process::Stdio::null());
+    let shown = String::from_utf8(run(&mut script).stdout).unwrap();
+    assert!(shown.contains("Step 2/2"), "{shown:?}");
+    assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{shown:?}");
+    server.stop();
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), small_base(), &[]);
+    let second =
+        Command::new(drydock()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"), "{second:?}");
+    server.stop();
+}
+
+#[test]
+fn the_data_of_a_service_is_for_its_account_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let key =
+        Command::new(drydock()).args(["key", "create", "--owner", "alice", "--data"]).arg(&data).output().unwrap();
+    assert!(key.status.success(), "{key:?}");
+    assert_eq!(std::fs::metadata(&data).unwrap().mode() & 0o777, 0o700);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{lock, space};
 use crate::cancel::Cancel;
 use crate::error::Error;
+use crate::private;
 
 const LOCK: &str = "lock";
 const PARTIAL: &str = "partial";
@@ -101,7 +102,7 @@ impl Shelf {
     /// # Errors
     /// The lock can't be had, or the build was cancelled while it waited.
     pub(crate) fn lock(&self, name: &str, operation: FlockOperation, cancel: &Cancel) -> Result<File, Error> {
-        fs::create_dir_all(&self.dir).map_err(|source| self.failed(source))?;
+        private::make(&self.dir).map_err(|source| self.failed(source))?;
         let file = lock::wait(&self.beside(name, LOCK), operation, cancel, &mut || ())?;
         file.set_modified(SystemTime::now()).map_err(|source| self.failed(source))?;
         Ok(file)
@@ -110,7 +111,7 @@ impl Shelf {
     /// The same without waiting: `None` when others are in the way.
     pub(crate) fn try_lock(&self, name: &str, operation: FlockOperation) -> Result<Option<File>, Error> {
         let attempt = || {
-            fs::create_dir_all(&self.dir)?;
+            private::make(&self.dir)?;
             let Some(file) = lock::attempt(&self.beside(name, LOCK), operation)? else { return Ok(None) };
             file.set_modified(SystemTime::now())?;
             Ok(Some(file))

@@ -15,6 +15,7 @@ use super::lock;
 use super::whole::write_whole;
 use crate::cancel::Cancel;
 use crate::error::Error;
+use crate::private;
 
 /// Longer than any entry; what is longer was not written here.
 const ENTRY_BYTES_MAX: u64 = 128 << 10;
@@ -44,7 +45,7 @@ pub(crate) struct StepCache {
 impl StepCache {
     /// The cache in `dir`, which is made if needed.
     pub(crate) fn open(dir: &Path, max_age: Option<Duration>) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(|source| Error::Scratch { path: dir.to_owned(), source })?;
+        private::make(dir).map_err(|source| Error::Scratch { path: dir.to_owned(), source })?;
         Ok(Self { dir: dir.to_owned(), max_age, files_max: FILES_MAX })
     }
 

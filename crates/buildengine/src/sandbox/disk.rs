@@ -119,7 +119,8 @@ impl StepDisk {
 
     /// Whether one can be made and mounted, tried in a directory below `scratch_root`.
     pub(crate) fn probe(scratch_root: &Path, size_bytes: u64) -> Result<(), Error> {
-        fs::create_dir_all(scratch_root).map_err(|source| Error::Scratch { path: scratch_root.to_owned(), source })?;
+        crate::private::make(scratch_root)
+            .map_err(|source| Error::Scratch { path: scratch_root.to_owned(), source })?;
         let dir = tempfile::tempdir_in(scratch_root);
         let dir = dir.map_err(|source| Error::Scratch { path: scratch_root.to_owned(), source })?;
         mount_fresh(scratch_root, dir.path(), size_bytes)?;

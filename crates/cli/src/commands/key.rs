@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Key) -> anyhow::Result<ExitCode> {
 fn open(args: &Configuration) -> anyhow::Result<Box<dyn Store>> {
     let config = configuration(args)?.service();
     if config.database.is_none() {
-        std::fs::create_dir_all(&config.data).with_context(|| format!("can't make {}", config.data.display()))?;
+        templates::make_data(&config.data).with_context(|| format!("can't make {}", config.data.display()))?;
     }
     store::open(&config.data, config.database.as_deref()).context("can't open the database")
 }

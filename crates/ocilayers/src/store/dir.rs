@@ -4,9 +4,9 @@
 //! no layer. Who has a layer open holds a shared lock on its content. Names are given and taken away under `.lock`. What a
 //! killed process leaves is a `.partial-` directory that nobody holds a lock in; who opens the store next removes it.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ pub(super) struct Partial {
 impl Dir {
     /// Makes the directory if needed and removes what was left unfinished.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        // What layers hold is the business of whoever keeps them: nobody else on the host reads it.
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let dir = Self { path: path.to_owned() };
         dir.sweep()?;
         Ok(dir)
