@@ -176,7 +176,7 @@ pub enum Error {
         why: String,
     },
     /// Reading, merging or keeping layers failed.
-    #[error("layers")]
+    #[error("the layers can't be read or kept")]
     Layers(#[source] ocilayers::Error),
 }
 

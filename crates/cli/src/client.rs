@@ -59,7 +59,8 @@ impl Client {
             .map(str::to_owned)
             .or(file.key)
             .context("as whom? set DRYDOCK_API_KEY, or write `key = \"ddk_...\"` to ~/.config/drydock/client.toml")?;
-        url::Url::parse(&url).with_context(|| format!("'{url}' is no address of a server"))?;
+        url::Url::parse(&url)
+            .with_context(|| format!("'{url}' is no address of a server; write it as in http://127.0.0.1:8080"))?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), key })
     }
 
@@ -103,7 +104,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let context = || format!("the server {} can't be reached", self.url);
+        let context = || format!("the server {} can't be reached; is `drydock serve` running there?", self.url);
         match body {
             Some(body) => {
                 request.header("Content-Type", "application/json").text(body.to_string()).send().with_context(context)

@@ -1,7 +1,8 @@
 //! The one error of this crate.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -15,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
     /// A file of the image or of the store.
-    #[error("{}", path.display())]
+    #[error("{}", file_text(path, source))]
     File {
         /// Which.
         path: PathBuf,
@@ -89,7 +90,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A layer is no archive that can be taken.
-    #[error("layer {layer}")]
+    #[error("layer {layer} can't be read as a tar")]
     Archive {
         /// Its diff_id, or the file.
         layer: String,
@@ -117,6 +118,25 @@ pub enum Error {
     /// The thread pool.
     #[error("threads can't be started")]
     Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// What could not be done with a file; for one that is not there, what may have been meant.
+fn file_text(path: &Path, source: &io::Error) -> String {
+    let shown = path.display();
+    match (source.kind(), path.file_name().and_then(OsStr::to_str), path.parent()) {
+        (io::ErrorKind::NotFound, Some("oci-layout"), Some(dir)) => {
+            let dir = dir.display();
+            format!(
+                "there is no OCI layout in '{dir}': it has no file oci-layout; `drydock image import` makes one of a tar"
+            )
+        }
+        (io::ErrorKind::NotFound, ..) => {
+            format!(
+                "there is no file '{shown}'; images are docker://NAME, oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE or a tar"
+            )
+        }
+        _ => format!("can't work on '{shown}'"),
+    }
 }
 
 impl Error {

@@ -71,10 +71,11 @@ impl Image {
                 Self::of_docker(Box::new(archive(file)?), name.as_deref(), &options.limits)
             }
             ImageRef::Registry(name) => Self::of_registry(Registry::new(name, &options.registry)?, options),
-            ImageRef::Tar { file } => Err(Error::Unsupported {
-                what: file.display().to_string(),
-                why: "a plain tar has no config; make it an image with `drydock image import`".to_owned(),
-            }),
+            ImageRef::Tar { file } => {
+                std::fs::metadata(file).map_err(Error::file(file))?;
+                let why = "a plain tar has no config; make it an image with `drydock image import`".to_owned();
+                Err(Error::Unsupported { what: file.display().to_string(), why })
+            }
         }
     }
 

@@ -93,7 +93,7 @@ pub enum Error {
     #[error("{0}")]
     NotReady(String),
     /// The store.
-    #[error("the database")]
+    #[error("the database failed")]
     Store(#[from] StoreError),
     /// A file.
     #[error("can't work on {}", path.display())]

@@ -82,7 +82,7 @@ fn inspect(reference: &str, options: &OpenOptions, format: Format) -> anyhow::Re
 }
 
 fn verify(image: &Path, format: Format) -> anyhow::Result<ExitCode> {
-    let report = drydock::verify_image(image).with_context(|| image.display().to_string())?;
+    let report = drydock::verify_image(image).with_context(|| format!("{} was not checked", image.display()))?;
     let counts = report.counts;
     if format == Format::Json {
         let findings = report.findings.iter().map(|finding| {

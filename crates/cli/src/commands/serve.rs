@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.allow_missing.extend(&args.allow_missing);
     for text in &args.bases {
-        let (name, place) = text.split_once('=').unwrap_or((text, ""));
+        let Some((name, place)) = text.split_once('=') else {
+            bail!("a base is given as NAME=REF, as in nodeops/sandbox:debian=oci:DIR:TAG; '{text}' is none");
+        };
         config.bases.insert(name.to_owned(), place.to_owned());
     }
     if args.role == Role::Api {
@@ -72,7 +74,9 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(async {
         let listeners = server::Listeners::bind(config.listen, config.metrics_listen).await;
-        let listeners = listeners.with_context(|| format!("can't listen on {}", config.listen))?;
+        let listeners = listeners.with_context(|| {
+            format!("can't listen on {}; --listen or `listen` chooses another place", config.listen)
+        })?;
         line(format_args!("listening on http://{}", listeners.api.local_addr()?))?;
         templates.start();
         let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);

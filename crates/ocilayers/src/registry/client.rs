@@ -170,7 +170,9 @@ impl Client {
                 Verdict::Again(why, after) => {
                     failures += 1;
                     if failures > self.options.retries {
-                        return refused(format!("{why}, {failures} times; try again later"));
+                        return refused(format!(
+                            "{why}, {failures} times; check its name and port, or try again later"
+                        ));
                     }
                     tracing::warn!(host = %authority(&self.base), path = request.path, why, "asked again");
                     pause(failures, after, &self.options)?;

@@ -27,10 +27,10 @@ pub use sqlite::Sqlite;
 #[non_exhaustive]
 pub enum StoreError {
     /// SQLite.
-    #[error("SQLite")]
+    #[error("SQLite can't do it")]
     Sqlite(#[from] rusqlite::Error),
     /// PostgreSQL.
-    #[error("PostgreSQL")]
+    #[error("PostgreSQL can't do it")]
     Postgres(#[from] ::postgres::Error),
     /// The address of a PostgreSQL database is none.
     #[error("`database` is no address like postgres://USER:PASSWORD@HOST/DATABASE")]
