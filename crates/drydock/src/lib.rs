@@ -14,6 +14,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The guide for those who embed this crate: its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/embedding.md")]
+struct Guide;
+
 mod config;
 mod error;
 mod failure;

@@ -6,6 +6,22 @@
 //! image:  superblock, descriptors │ bitmaps, inode tables │ journal │ directories, attributes, links │ files │ extent trees
 //! ```
 //!
+//! ```
+//! use ext4writer::{ImageSize, Memory, Options, write_to};
+//! use fstree::{Addition, Diff, Kind, Metadata, Node, Tree, TreePath};
+//!
+//! let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
+//! let node = Node { metadata: Metadata::default(), kind: Kind::Symlink(b"usr/bin".as_slice().into()) };
+//! tree.apply(&Diff { additions: vec![Addition::Entry { path: TreePath::parse(b"bin")?, node }], ..Diff::default() })?;
+//!
+//! let (one, many) = (Memory::default(), Memory::default());
+//! let options = Options { size: ImageSize::Exact(1 << 20), threads: Some(1), ..Options::default() };
+//! assert_eq!(write_to(&tree, &options, &one)?.image_bytes, 1 << 20);
+//! write_to(&tree, &Options { threads: Some(8), ..options }, &many)?;
+//! assert_eq!(one.into_bytes(), many.into_bytes());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Everything is planned before the first byte is written; what is not written is a hole. The image has exactly the size
 //! asked for, and its bytes depend on the tree and the [`Options`] only.
 //!

@@ -9,6 +9,23 @@
 //!     └ metrics.rs  numbers, on a listener of their own
 //! ```
 //!
+//! ```no_run
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let bases = vec![drydock::Base { name: "nodeops/sandbox:debian".into(), place: "oci:base:debian".parse()? }];
+//! let builder = templates::DrydockBuilder::new(bases, "data/cache");
+//! let templates = templates::Templates::open(templates::Config::new("data"), builder)?;
+//! templates.start();
+//! let listeners = server::Listeners::bind("127.0.0.1:8080".parse()?, None).await?;
+//! let app = server::App::new(templates, 50, 100);
+//! let shutdown = std::future::pending(); // or a signal
+//! server::serve(app, listeners, std::time::Duration::from_secs(20), shutdown).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whose a request is comes from its key, and every call of `templates` names that owner. A cause of the service's own goes to the
+//! log, never to a caller. What a connection may take is bounded: `docs/guide/limits.md`.
+//!
 //! Nothing here knows how images are made. [`error`] is the one place that knows status codes.
 #![forbid(unsafe_code)]
 
