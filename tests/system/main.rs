@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cards;
+mod docs;
 mod examples;
 mod failures;
 mod hostile;

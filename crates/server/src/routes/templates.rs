@@ -16,7 +16,9 @@ use crate::wire::{
     TemplateView,
 };
 
+/// Templates on one page of a list that asks for no number.
 const LIMIT_DEFAULT: u64 = 50;
+/// Templates on one page of a list.
 const LIMIT_MAX: u64 = 500;
 
 /// The largest number that every client can count to: 2^53 - 1.
