@@ -78,7 +78,8 @@ impl Ids {
 }
 
 fn missing(what: &str) -> Error {
-    let why = format!("{what}; mapped mounts need Linux 5.19, and sysctl user.max_user_namespaces above 0");
+    let why =
+        format!("{what}; mapped mounts need Linux 5.19, sysctl user.max_user_namespaces above 0, and no chroot around");
     Error::Lacking { missing: Missing::UserNamespaces, why }
 }
 
