@@ -162,3 +162,58 @@ fn evict(dir: &Path, bytes_max: u64) -> Result<u64, Error> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(number: u64) -> (Digest, Vec<u8>) {
+        let content: Vec<u8> =
+            (0..128_u64).flat_map(|at| Digest::of(&(number, at).0.to_le_bytes()).as_bytes()[..8].to_vec()).collect();
+        (Digest::of(&content), zstd::bulk::compress(&content, 1).unwrap())
+    }
+
+    fn bytes(dir: &Path) -> u64 {
+        let shards = fs::read_dir(dir).unwrap().flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+        shards.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    fn there(cache: &Cache, digest: Digest) -> bool {
+        cache.path(digest).exists()
+    }
+
+    #[test]
+    fn it_stays_below_its_bound_also_when_two_add_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes_max = 64 << 10;
+        let caches = [0, 1].map(|_| Cache::open(dir.path(), bytes_max).unwrap());
+        for number in 0..4000 {
+            let (digest, frame) = chunk(number);
+            caches[usize::from(number % 2 == 1)].put(digest, &frame);
+        }
+        let kept = bytes(dir.path());
+        assert!(kept <= bytes_max / 8 * 10 && kept > bytes_max / 2, "{kept}");
+        assert!(caches.iter().all(|cache| cache.take_failure().is_none()));
+    }
+
+    #[test]
+    fn what_was_used_least_recently_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
+        let in_one_shard = (0..).map(chunk).filter(|(digest, _)| shard_of(*digest) == 0);
+        let chunks: Vec<(Digest, Vec<u8>)> = in_one_shard.take(16).collect();
+        let hour = Duration::from_secs(3_600);
+        for (digest, frame) in &chunks {
+            cache.put(*digest, frame);
+            File::open(cache.path(*digest)).unwrap().set_modified(SystemTime::now() - hour).unwrap();
+        }
+        let used = chunks[3].0;
+        let content = zstd::bulk::decompress(&chunks[3].1, 1 << 20).unwrap();
+        assert_eq!(cache.get(used, content.len()), Some(content));
+        let frame_bytes = u64::try_from(chunks[0].1.len()).unwrap();
+        let left = evict(&cache.shard(used), frame_bytes * 8).unwrap();
+        assert!(left <= frame_bytes * 8 && left > 0);
+        assert!(there(&cache, used));
+        assert_eq!(chunks.iter().filter(|(digest, _)| there(&cache, *digest)).count(), 7);
+    }
+}

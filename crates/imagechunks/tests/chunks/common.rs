@@ -80,3 +80,38 @@ impl Source for Packs {
 pub(crate) fn small() -> PackOptions {
     PackOptions { chunk_bytes: 4096, threads: 2, ..PackOptions::default() }
 }
+
+/// Packs as files, as another process has them.
+pub(crate) struct Files(pub(crate) std::path::PathBuf);
+
+impl Source for Files {
+    fn read(&self, pack: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap()];
+        File::open(self.0.join(pack))?.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+}
+
+/// A source whose answers are changed on the way: given the number of the read, and what would be right.
+pub(crate) struct Changed<'a, F>(pub(crate) &'a Packs, pub(crate) F, pub(crate) std::sync::atomic::AtomicUsize);
+
+impl<'a, F: Fn(usize, Vec<u8>) -> io::Result<Vec<u8>> + Sync> Changed<'a, F> {
+    pub(crate) fn new(packs: &'a Packs, change: F) -> Self {
+        Self(packs, change, std::sync::atomic::AtomicUsize::new(0))
+    }
+}
+
+impl<F: Fn(usize, Vec<u8>) -> io::Result<Vec<u8>> + Sync> Source for Changed<'_, F> {
+    fn read(&self, pack: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let number = self.2.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        (self.1)(number, self.0.read(pack, range)?)
+    }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use imagechunks::{Cache, Manifest, PACKS_MAX, PackOptions, fetch};
+use imagechunks::{Cache, FetchOptions, Manifest, PACKS_MAX, PackOptions, fetch};
 
-use crate::common::{OPTIONS, Packs, image, noise, small};
+use crate::common::{OPTIONS, Packs, image, names, noise, small};
 
 #[test]
 fn an_image_comes_back_with_its_holes() {
@@ -103,10 +103,42 @@ fn an_empty_image_and_one_of_zeros_need_no_pack() {
     }
 }
 
-/// The names in a directory, sorted.
-pub(crate) fn names(dir: &std::path::Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+/// Some to one name, some to others, all with one cache.
+#[test]
+fn many_may_fetch_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packs = Packs::default();
+    let image = image(3 << 20, &[(0, &noise(5, 3 << 20))]);
+    let (manifest, _) = packs.pack("a.1", &image, &[], &small());
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let (manifest, packs, dir) = (&manifest, &packs, dir.path());
+            scope.spawn(move || {
+                let cache = Cache::open(dir.join("cache"), 1 << 30).unwrap();
+                fetch(manifest, packs, &cache, &dir.join(format!("out{}", number % 2)), &OPTIONS).unwrap();
+                assert!(cache.take_failure().is_none());
+            });
+        }
+    });
+    assert_eq!(names(dir.path()), ["cache", "out0", "out1"]);
+    for out in ["out0", "out1"] {
+        assert!(fs::read(dir.path().join(out)).unwrap() == image.1);
+    }
+}
+
+#[test]
+fn progress_ends_with_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packs = Packs::default();
+    let image = image(1 << 20, &[(0, &noise(6, 200_000)), (500_000, &noise(7, 100_000))]);
+    let (manifest, packed) = packs.pack("a.1", &image, &[], &small());
+    let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+    let most = std::sync::Mutex::new((0, 0));
+    let told = |progress: imagechunks::Progress| {
+        let mut most = most.lock().unwrap();
+        *most = (*most).max((progress.bytes_done, progress.bytes_total));
+    };
+    let options = FetchOptions { progress: &told, ..OPTIONS };
+    fetch(&manifest, &packs, &cache, &dir.path().join("out"), &options).unwrap();
+    assert_eq!(*most.lock().unwrap(), (packed.chunks * 4096, packed.chunks * 4096));
 }

@@ -2,4 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails with a panic")]
 
 mod common;
+mod failures;
 mod fetching;
+mod killed;
+mod lazily;
+mod manifests;

@@ -1,0 +1,155 @@
+//! Manifests of any image come back, and anybody's bytes are refused or have one meaning.
+
+use imagechunks::{Cache, Digest, Error, FetchOptions, Manifest, PackOptions, fetch};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::common::{OPTIONS, Packs, image, noise, small};
+
+/// A manifest with runs, a chunk twice, and two packs.
+fn sample() -> Vec<u8> {
+    let mut packs = Packs::default();
+    let (one, two) = (noise(1, 20_000), noise(2, 9_000));
+    let (first, _) = packs.pack("tpl_1.1", &image(1 << 20, &[(0, &one)]), &[], &small());
+    let second = image((1 << 20) + 9, &[(8192, &one), (200_000, &two), (409_600, &one)]);
+    packs.pack("tpl_2.1", &second, &[first], &small()).0.encode()
+}
+
+/// What a manifest that was accepted must stand: it is used as a host would use it, with a source that has nothing.
+fn used(manifest: &Manifest) {
+    let encoded = manifest.encode();
+    assert_eq!(Manifest::decode(&encoded).unwrap().digest(), Digest::of(&encoded));
+    for (place, chunk) in manifest.chunks() {
+        assert!(place < manifest.image_bytes() && chunk.pack < manifest.packs().len());
+        assert_eq!(manifest.chunk_at(place), Some(chunk));
+    }
+    for place in [manifest.image_bytes() + 16_777_216, u64::MAX] {
+        assert_eq!(manifest.chunk_at(place), None);
+    }
+    assert_eq!(manifest.bytes_of_packs().len(), manifest.packs().len());
+    if manifest.image_bytes() < 1 << 24 {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().join("cache"), 1 << 20).unwrap();
+        let options = FetchOptions { threads: 1, ..OPTIONS };
+        assert!(fetch(manifest, &Packs::default(), &cache, &dir.path().join("out"), &options).is_err());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_bytes_are_refused_or_mean_something(changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4), end in any::<Option<Index>>()) {
+        let mut bytes = sample();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(end) = end {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        if let Ok(manifest) = Manifest::decode(&bytes) {
+            prop_assert!(manifest.encode() == bytes);
+            used(&manifest);
+        }
+    }
+
+    #[test]
+    fn anything_after_a_sound_head_is_refused_or_means_something(
+        log2 in 12..25_u8,
+        image_bytes in prop_oneof![0..100_000_u64, any::<u64>()],
+        rest in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut bytes = b"ddchunks\x01".to_vec();
+        bytes.push(log2);
+        let mut number = image_bytes;
+        while number >= 0x80 {
+            bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+            number >>= 7;
+        }
+        bytes.push(u8::try_from(number).unwrap());
+        bytes.extend([0; 32]);
+        bytes.extend(rest);
+        if let Ok(manifest) = Manifest::decode(&bytes) {
+            prop_assert!(manifest.encode() == bytes);
+            used(&manifest);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_image_comes_back(
+        len in 0..600_000_usize,
+        parts in prop::collection::vec((0..600_000_usize, 0..60_000_usize, 0..3_u64), 0..6),
+        log2 in 12..17_u32,
+    ) {
+        let parts: Vec<(usize, Vec<u8>)> = parts
+            .into_iter()
+            .filter(|(at, _, _)| *at < len)
+            .map(|(at, part, seed)| (at, noise(seed, part.min(len - at))))
+            .collect();
+        let parts: Vec<(usize, &[u8])> = parts.iter().map(|(at, part)| (*at, part.as_slice())).collect();
+        let image = image(len, &parts);
+        let mut packs = Packs::default();
+        let options = PackOptions { chunk_bytes: 1 << log2, threads: 2, ..PackOptions::default() };
+        let (manifest, _) = packs.pack("a.1", &image, &[], &options);
+        let manifest = Manifest::decode(&manifest.encode()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+        fetch(&manifest, &packs, &cache, &dir.path().join("out"), &OPTIONS).unwrap();
+        prop_assert!(std::fs::read(dir.path().join("out")).unwrap() == image.1);
+    }
+}
+
+#[test]
+fn what_is_no_manifest_is_refused_with_a_reason() {
+    let sound = sample();
+    let of = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = sound.clone();
+        change(&mut bytes);
+        match Manifest::decode(&bytes) {
+            Err(error @ Error::Manifest(_)) => error.to_string(),
+            Err(error @ Error::PackName(_)) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(Change<'_>, &str); 8] = [
+        (&|bytes| bytes.clear(), "breaks off"),
+        (&|bytes| bytes[0] = b'x', "does not begin"),
+        (&|bytes| bytes[8] = 2, "version 2"),
+        (&|bytes| bytes[9] = 40, "size"),
+        (&|bytes| bytes.push(0), "more after its end"),
+        (&|bytes| bytes.truncate(300), "breaks off"),
+        // The first name begins behind the head, the number of packs and its length.
+        (&|bytes| bytes[8 + 2 + 3 + 32 + 2] = b'/', "can't be the name of a pack"),
+        (&|bytes| bytes[8 + 2 + 3 + 32] = 70, "packs"),
+    ];
+    for (change, expected) in cases {
+        let said = of(change);
+        assert!(said.contains(expected), "{said}, not {expected}");
+    }
+}
+
+#[test]
+fn names_and_sizes_that_can_not_be_are_refused() {
+    let image = image(4096, &[(0, &[1; 4096])]);
+    for name in ["", ".hidden", "a/b", "..", "a b", "ä", &"x".repeat(201)] {
+        let packed = imagechunks::pack(&image.0, Digest::of(&image.1), &[], name, &mut Vec::new(), &small());
+        assert!(matches!(packed, Err(Error::PackName(_))), "{name}");
+    }
+    for chunk_bytes in [0, 1, 2048, 4097, 65_535, 32 << 20] {
+        let options = PackOptions { chunk_bytes, ..small() };
+        let packed = imagechunks::pack(&image.0, Digest::of(&image.1), &[], "a", &mut Vec::new(), &options);
+        assert!(matches!(packed, Err(Error::ChunkBytes(_))), "{chunk_bytes}");
+    }
+    for text in ["", "00", &"g".repeat(64), &"A".repeat(64), &"0".repeat(65)] {
+        assert!(matches!(text.parse::<Digest>(), Err(Error::Digest)), "{text}");
+    }
+    let digest = Digest::of(b"");
+    assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+}

@@ -1,0 +1,31 @@
+//! Invariants, for any bytes taken for a manifest of chunks, as they are and behind a sound head:
+//!
+//! - reading never panics, and takes no more memory than the bytes are worth;
+//! - what was read is written as the same bytes, so that a manifest has one digest;
+//! - its chunks are in its image, in order, in packs of sound names that it names, and each is found by its place.
+#![no_main]
+
+use imagechunks::{Manifest, PACKS_MAX};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    check(bytes);
+    check(&[b"ddchunks\x01", bytes].concat());
+});
+
+fn check(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::decode(bytes) else { return };
+    assert!(manifest.encode() == bytes, "it is written as it was read");
+    assert!(manifest.packs().len() <= PACKS_MAX);
+    for name in manifest.packs() {
+        assert!(!name.is_empty() && !name.starts_with('.') && !name.contains('/'), "{name:?}");
+    }
+    let mut end = 0;
+    for (place, chunk) in manifest.chunks() {
+        assert!(place >= end && place < manifest.image_bytes(), "in order, in the image");
+        end = place + u64::from(manifest.chunk_bytes());
+        assert!(chunk.pack < manifest.packs().len() && chunk.range().end > chunk.range().start);
+        assert_eq!((manifest.chunk_at(place), manifest.chunk_at(end - 1)), (Some(chunk), Some(chunk)));
+    }
+    assert_eq!(manifest.bytes_of_packs().len(), manifest.packs().len());
+}
