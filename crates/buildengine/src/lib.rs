@@ -28,7 +28,7 @@
 //! - A result is kept when it is complete, under a key of all that may change it; failures are not kept.
 //! - A build that ends, however it ends, leaves no process, mount, interface or scratch file; what a killed one left is swept by the next.
 //!
-//! Nothing here knows of HTTP or databases, and of disk formats only that `ext4writer` makes what loop devices mount. [`build`] needs root for RUN steps that are not cached, and for
+//! Nothing here knows of HTTP or databases, and of disk formats only that `ext4writer` makes what loop devices mount. [`Engine::build`] needs root for RUN steps that are not cached, and for
 //! nothing else.
 mod build;
 mod cache;

@@ -1,6 +1,6 @@
 //! Parser directives: `# name=value` lines at the top of a file, and which frontend `# syntax=` asks for.
 //!
-//! BuildKit has two readings (`frontend/dockerfile/parser/directives.go`). The parser's own ([`DirectiveReader`]) goes line by
+//! BuildKit has two readings (`frontend/dockerfile/parser/directives.go`). The parser's own (`DirectiveReader`) goes line by
 //! line. [`detect_syntax`] runs before parsing and decides which image is started to read the file; it skips a `#!` line
 //! and knows two more notations, so a check of the parser's reading alone could be bypassed.
 

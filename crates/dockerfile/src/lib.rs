@@ -23,7 +23,7 @@
 //!
 //! - No I/O, no clock, no environment, no other crate of Drydock: it builds for `wasm32-unknown-unknown`.
 //! - Parsing always gives a tree; problems are diagnostics, collected, never thrown.
-//! - [`parse::Mode::Buildkit`] means what BuildKit means, bug for bug; the strict mode is a subset of it, with the same results.
+//! - [`parse::Mode::BuildKit`] means what BuildKit means, bug for bug; the strict mode is a subset of it, with the same results.
 //! - What a file can cost is bounded by [`limits`], whatever it says.
 #![forbid(unsafe_code)]
 

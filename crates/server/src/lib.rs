@@ -26,7 +26,7 @@
 //! Whose a request is comes from its key, and every call of `templates` names that owner. A cause of the service's own goes to the
 //! log, never to a caller. What a connection may take is bounded: `docs/guide/limits.md`.
 //!
-//! Nothing here knows how images are made. [`error`] is the one place that knows status codes.
+//! Nothing here knows how images are made. `error` is the one place that knows status codes.
 #![forbid(unsafe_code)]
 
 mod auth;

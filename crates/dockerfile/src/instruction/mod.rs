@@ -1,6 +1,6 @@
 //! Typed instructions: what BuildKit's second stage (`frontend/dockerfile/instructions`) makes of the syntax tree.
 //!
-//! Everything borrows from the [`Dockerfile`]. Values are as written: variables are not expanded (that is `convert`).
+//! Everything borrows from the [`Dockerfile`](crate::ast::Dockerfile). Values are as written: variables are not expanded (that is `convert`).
 
 mod flag_set;
 mod from;
