@@ -231,7 +231,8 @@ impl Place for S3 {
                 if !found {
                     return Err(Failure::Final("there is no such bucket".to_owned()));
                 }
-                ListObjectsV2::parse_response(&text).map_err(|error| Failure::Final(error.to_string()))
+                // What is no list may be half of one.
+                ListObjectsV2::parse_response(&text).map_err(|error| Failure::Passing(error.to_string()))
             })?;
             names.extend(page.contents.iter().filter_map(|one| one.key.strip_prefix(&self.prefix)).map(str::to_owned));
             token = page.next_continuation_token;

@@ -14,6 +14,7 @@ INSERT INTO turns
 CREATE INDEX turns_next ON turns (building, waiting_since, owner) WHERE waiting_since IS NOT NULL;
 CREATE INDEX templates_pending ON templates (owner, created_at, id) WHERE status = 'pending';
 CREATE INDEX templates_leases ON templates (lease_until, id) WHERE status = 'building';
+CREATE INDEX templates_owned ON templates (owner, image_digest) WHERE image_digest IS NOT NULL;
 DROP INDEX templates_active;
 
 CREATE TRIGGER turns_submitted AFTER INSERT ON templates BEGIN

@@ -191,7 +191,11 @@ fn passes(error: &postgres::Error) -> bool {
     match error.code() {
         // Connections; serialization, deadlocks; too many connections; the server stops, stopped or starts.
         Some(code) => ["08", "40001", "40P01", "53300", "57P"].iter().any(|class| code.code().starts_with(class)),
-        None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
+        // A certificate that is not good does not become so.
+        None => {
+            let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+            error.is_closed() || source.is_some_and(|source| source.kind() != std::io::ErrorKind::InvalidData)
+        }
     }
 }
 
