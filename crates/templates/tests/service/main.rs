@@ -3,6 +3,7 @@
 
 mod builder;
 mod conformance;
+mod costs;
 mod lives;
 mod postgres;
 mod recovery;

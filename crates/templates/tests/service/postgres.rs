@@ -38,7 +38,7 @@ fn postgres() {
 }
 
 /// What the triggers keep of owners and images is what the rows come to.
-fn turns_are_right(server: &Server) {
+pub(crate) fn turns_are_right(server: &Server) {
     let wrong = "SELECT turns.*, real.* FROM turns FULL JOIN
                  (SELECT owner, count(*) AS active, count(*) FILTER (WHERE status = 'building') AS building, sum(size_bytes) AS bytes,
                          min(created_at) FILTER (WHERE status = 'pending') AS since

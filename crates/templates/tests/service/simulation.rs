@@ -130,10 +130,10 @@ struct World<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Size {
-    builders: usize,
-    owners: usize,
-    templates: usize,
+pub(crate) struct Size {
+    pub(crate) builders: usize,
+    pub(crate) owners: usize,
+    pub(crate) templates: usize,
 }
 
 fn owner_name(owner: usize) -> String {
@@ -663,7 +663,7 @@ fn check(world: &World<'_>, file: &Path) {
     assert_eq!(u64::try_from(total).unwrap(), counts.images_bytes);
 }
 
-fn size() -> Size {
+pub(crate) fn size() -> Size {
     let asked = std::env::var("DRYDOCK_SIMULATE").unwrap_or_else(|_| "40,400,6000".to_owned());
     let mut numbers = asked.split(',').map(|number| number.parse().expect("BUILDERS,OWNERS,TEMPLATES"));
     let mut next = || numbers.next().expect("BUILDERS,OWNERS,TEMPLATES");
