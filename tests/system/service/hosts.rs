@@ -1,15 +1,15 @@
 //! `drydock serve` on many hosts: processes with data folders of their own, one database, one directory of objects.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use drydock_tests::{Postgres, base_image, cache, privileged, run, sha256};
+use drydock_tests::{Postgres, base_image, privileged, sha256};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::server::{Server, small_base};
+use super::store::Store;
 
 /// A step that takes some time and gives another image each time.
 fn dockerfile(number: u32) -> String {
@@ -48,28 +48,28 @@ impl Hosts<'_> {
     }
 }
 
-fn submit(api: &Server, key: &str, dockerfile: &str) -> String {
+pub(super) fn submit(api: &Server, key: &str, dockerfile: &str) -> String {
     let body = json!({ "name": "env", "dockerfile": dockerfile });
     let (status, answer) = api.request(key, "POST", "/v1/templates", Some(&body)).unwrap();
     assert_eq!(status, 200, "{answer}");
     answer["data"]["id"].as_str().unwrap().to_owned()
 }
 
-fn get(api: &Server, key: &str, id: &str) -> Value {
+pub(super) fn get(api: &Server, key: &str, id: &str) -> Value {
     api.request(key, "GET", &format!("/v1/templates/{id}"), None).unwrap().1["data"].clone()
 }
 
-fn log(api: &Server, key: &str, id: &str) -> String {
+pub(super) fn log(api: &Server, key: &str, id: &str) -> String {
     let (status, log) = api.request(key, "GET", &format!("/v1/templates/{id}/logs"), None).unwrap();
     assert_eq!(status, 200, "{log}");
     log.as_str().unwrap().to_owned()
 }
 
-fn numbers(log: &str) -> Vec<u64> {
+pub(super) fn numbers(log: &str) -> Vec<u64> {
     log.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64()).collect()
 }
 
-fn until(what: &str, so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < end, "{what}");
@@ -140,57 +140,6 @@ fn processes_are_one_service() {
         host.stop();
     }
     assert_eq!(std::fs::read_dir(dir.path().join("objects/tmp")).unwrap().count(), 0);
-}
-
-/// A store that speaks S3, in the memory of a process.
-struct Store {
-    process: Child,
-    url: String,
-}
-
-impl Store {
-    fn start() -> Self {
-        let place = cache().join("moto");
-        if !place.join("moto").exists() {
-            let install = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--root-user-action=ignore",
-                "--target",
-            ];
-            run(Command::new("python3").args(install).arg(&place).arg("moto[server]==5.2.5"));
-        }
-        // A port that is free now; nobody else asks for it in this moment.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        let mut serve = Command::new("python3");
-        serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]).env("PYTHONPATH", &place).current_dir("/");
-        let process = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let store = Self { process, url: format!("http://127.0.0.1:{port}") };
-        until("the store makes a bucket", || store.curl(&["--fail", "--request", "PUT"], "/drydock").is_some());
-        store
-    }
-
-    fn curl(&self, args: &[&str], path: &str) -> Option<String> {
-        let output =
-            Command::new("curl").arg("--silent").args(args).arg(format!("{}{path}", self.url)).output().unwrap();
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    /// The names in the bucket.
-    fn names(&self) -> Vec<String> {
-        let list = self.curl(&[], "/drydock?list-type=2").unwrap();
-        list.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
 
 /// The objects in a bucket: an image in parts, its log, and nothing when the template is gone. An image that the store changed is

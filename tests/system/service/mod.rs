@@ -2,7 +2,11 @@
 
 mod clients;
 mod end_to_end;
+mod faults;
 mod hosts;
 mod kills;
+mod promises;
+mod proxy;
 mod server;
+mod store;
 mod transcripts;

@@ -18,7 +18,14 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `data`; `settings` are variables of the environment.
     pub(crate) fn start(data: &Path, base: &str, settings: &[(&str, &str)]) -> Self {
-        let mut serve = Command::new(drydock());
+        Self::start_under(&[], data, base, settings)
+    }
+
+    /// The same, by a program and its arguments that become the server.
+    pub(crate) fn start_under(under: &[&str], data: &Path, base: &str, settings: &[(&str, &str)]) -> Self {
+        let mut words = under.iter().map(std::ffi::OsStr::new).chain([drydock().as_os_str()]);
+        let mut serve = Command::new(words.next().expect("the last one is there"));
+        serve.args(words);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--base", &format!("nodeops/sandbox:debian={base}"), "--data"]);
         serve.arg(data).envs(settings.iter().copied()).stdout(Stdio::piped());
         let mut process = serve.spawn().unwrap();
