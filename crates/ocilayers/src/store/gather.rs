@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
+use super::early::Written;
 use super::index::length;
 
 /// What runs are aligned to in the content file: the unit in which file systems share blocks between files.
@@ -19,6 +20,8 @@ pub(super) struct Gather<'a> {
     /// Bytes of the file, those that are only noted among them.
     len: u64,
     parts: Vec<Part>,
+    /// Is told what was written, where somebody wants to know.
+    early: Option<Written>,
 }
 
 /// What comes next in the file.
@@ -31,8 +34,8 @@ enum Part {
 }
 
 impl<'a> Gather<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
-        Self { file, len: 0, parts: Vec::new() }
+    pub(super) fn new(file: &'a File, early: Option<Written>) -> Self {
+        Self { file, len: 0, parts: Vec::new(), early }
     }
 
     /// How long the file is once everything is written.
@@ -70,7 +73,12 @@ impl<'a> Gather<'a> {
         while !left.is_empty() {
             match self.file.write_vectored(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut left, written);
+                    if let Some(early) = &mut self.early {
+                        early.add(length(written));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -7,6 +7,7 @@ use fstree::tar::{Input, Reader, TarError};
 use fstree::{Addition, Kind, Segment, Sources};
 use sha2::{Digest as _, Sha256};
 
+use super::early::Written;
 use super::gather::{BLOCK, Gather};
 use super::index::{self, Run, length};
 use super::ring::Chunks;
@@ -28,10 +29,11 @@ pub(super) fn ingest(
     chunks: &mut dyn Chunks,
     content: &File,
     index: &File,
+    early: Option<Written>,
     limits: &fstree::Limits,
 ) -> io::Result<Ingested> {
     let id = Sources::default().add(std::sync::Arc::new(Vec::new()));
-    let mut reader = Reader::new(Splitter::new(chunks, content, index), id, limits);
+    let mut reader = Reader::new(Splitter::new(chunks, content, index, early), id, limits);
     let archive = loop {
         match reader.next_addition() {
             Ok(None) => break Ok(()),
@@ -72,14 +74,14 @@ struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File) -> Self {
+    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File, early: Option<Written>) -> Self {
         Self {
             chunks,
             chunk: Vec::new(),
             used: 0,
             offset: 0,
             hash: Sha256::new(),
-            content: Gather::new(content),
+            content: Gather::new(content, early),
             index: index::Writer::new(BufWriter::new(index)),
             failed: None,
             expected: Vec::new(),

@@ -5,6 +5,7 @@
 //! ```
 
 mod dir;
+mod early;
 mod gather;
 mod index;
 mod ingest;
@@ -20,6 +21,7 @@ use fstree::Diff;
 use rayon::prelude::*;
 
 use self::dir::{Dir, Partial};
+use self::early::{Written, early};
 use self::ingest::{Ingested, ingest};
 use self::ring::{Chunks, Inline, ring};
 use crate::decompress::{self, Bounded, Compression};
@@ -136,7 +138,7 @@ impl Store {
         let (reader, compression) = decompress::reader(&mut blob).map_err(wrong)?;
         warn_of_media_type(layer, compression);
         let mut plain = Inline::new(Bounded::new(reader, blob_bytes, &self.limits));
-        let ingested = self.ingest(&mut plain, partial)?;
+        let ingested = self.ingest(&mut plain, partial, None)?;
         plain.finish().map_err(wrong)?;
         // What follows the archive in the blob is part of what was announced.
         io::copy(&mut blob, &mut io::sink()).map_err(wrong)?;
@@ -160,7 +162,7 @@ impl Store {
                 let mut blob = Hashing::new(blob);
                 compressed.send_all(&mut blob).map(|()| blob.finish().1)
             });
-            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial, None));
             let inflate = || -> io::Result<()> {
                 let (reader, compression) = decompress::reader(&mut to_inflate)?;
                 warn_of_media_type(layer, compression);
@@ -188,13 +190,17 @@ impl Store {
         let (mut plain, mut to_ingest) = ring();
         let ingested = std::thread::scope(|scope| {
             let partial = &partial;
-            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
+            let (early, syncer) = early();
+            let syncer = scope.spawn(move || syncer.run(&[&partial.content, &partial.index]));
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial, Some(early)));
             let written = fstree::tar::write_diff(&layer, &mut plain)
                 .and_then(|()| io::Write::flush(&mut plain).map_err(Into::into))
                 .map_err(|source| Error::Archive { layer: "of the step".to_owned(), source });
             drop(plain);
             // When the other side has failed, it knows why.
             let ingested = writer.join().expect("writing does not panic")?;
+            let synced = syncer.join().expect("a sync does not panic");
+            synced.map_err(Error::file(self.dir.path()))?;
             written.map(|()| ingested)
         })?;
         let layer = self.keep(Fetched::New(partial, ingested))?;
@@ -206,8 +212,8 @@ impl Store {
         self.dir.partial().map_err(Error::file(self.dir.path()))
     }
 
-    fn ingest(&self, plain: &mut dyn Chunks, partial: &Partial) -> Result<Ingested, Error> {
-        let ingested = ingest(plain, &partial.content, &partial.index, &self.limits.tree);
+    fn ingest(&self, plain: &mut dyn Chunks, partial: &Partial, early: Option<Written>) -> Result<Ingested, Error> {
+        let ingested = ingest(plain, &partial.content, &partial.index, early, &self.limits.tree);
         ingested.map_err(Error::file(self.dir.path()))
     }
 
