@@ -46,7 +46,7 @@ impl Rate {
 pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(API_KEY).and_then(|key| key.to_str().ok());
     let refused = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response();
-    let Some(given) = given else { return refused("the header X-Api-Key is missing") };
+    let Some(given) = given else { return refused("the header X-Api-Key is missing; the operator gives keys") };
     let owner = match given.parse::<ApiKey>() {
         Ok(key) => app.call(move |templates| templates.authenticate(&key)).await,
         Err(_) => Ok(None),
@@ -61,7 +61,7 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
             request.extensions_mut().insert(owner);
             next.run(request).await
         }
-        Ok(None) => refused("this API key is not known, or it was revoked"),
+        Ok(None) => refused("this API key is not known, or it was revoked; ask the operator for another"),
         Err(error) => error.into_response(),
     }
 }

@@ -14,7 +14,7 @@ use crate::template::{Invalid, TemplateId};
 #[non_exhaustive]
 pub enum Error {
     /// There is none, or it is another owner's.
-    #[error("there is no such template")]
+    #[error("there is no such template of yours; a name is found once a build of it is ready, until then use the id")]
     NotFound,
     /// There is no such attempt of it.
     #[error("attempt {attempt} was not made; there are {made}")]
@@ -80,11 +80,11 @@ pub enum Error {
         max: u64,
     },
     /// It has ended already.
-    #[error("the build has ended already")]
+    #[error("the build has ended already, and there is nothing to cancel")]
     NotActive,
 
     /// All images together take all they may.
-    #[error("the service has no room for more images")]
+    #[error("the service has no room for more images; delete templates that are not used, or try again later")]
     StorageFull,
     /// The base image can't be opened.
     #[error("{0}")]
