@@ -123,6 +123,7 @@ impl Tree {
                 }
             }
         }
+        self.end_generation();
         Ok(())
     }
 

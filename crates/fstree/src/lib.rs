@@ -32,6 +32,7 @@
 mod content;
 mod diff;
 mod dump;
+mod history;
 mod holes;
 mod limits;
 mod node;
@@ -44,6 +45,7 @@ mod walk;
 pub use content::{Content, ReadAt, Segment, SourceId, Sources};
 pub use diff::{Addition, ApplyError, ApplyFault, Diff, Removal};
 pub use dump::dump;
+pub use history::{DirectorySize, padded_len};
 pub use limits::Limits;
 pub use node::{DeviceNumber, Directory, Kind, Metadata, Node, Timestamp, Xattrs};
 pub use path::{PathError, TreePath, shown};

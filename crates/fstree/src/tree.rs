@@ -3,12 +3,13 @@
 use thiserror::Error;
 
 use crate::content::Sources;
+use crate::history::{History, padded_len};
 use crate::node::{Directory, Kind, Metadata, Node};
 use crate::path::NAME_MAX;
 
 /// The number of a node in its tree. Two directory entries with one number are hard links of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(crate) u32);
 
 impl NodeId {
     /// The number as an index: below [`Tree::node_slots`], for side tables.
@@ -44,10 +45,26 @@ pub enum TreeError {
 
 /// A slot of the arena: a node and the number of its names.
 #[derive(Clone, Debug)]
-struct Slot {
-    /// `None` once the last name is gone.
-    node: Option<Node>,
+pub(crate) struct Slot {
+    /// Stays when the last name is gone, since its place in an image of the layers below is known by it; a directory without
+    /// its entries.
+    pub(crate) node: Node,
+    /// 0 once it has been removed.
     names: u32,
+    /// The node whose last name this one took, by its number; 0 for none, since nothing replaces the root.
+    pub(crate) replaced: u32,
+    /// What the entries of a directory take; see [`padded_len`].
+    pub(crate) entry_bytes: u64,
+}
+
+impl Slot {
+    fn new(node: Node, replaced: u32) -> Self {
+        Self { node, names: 1, replaced, entry_bytes: 0 }
+    }
+
+    fn used(&self) -> Option<&Node> {
+        (self.names > 0).then_some(&self.node)
+    }
 }
 
 /// What became of an entry.
@@ -60,10 +77,11 @@ pub(crate) struct Put {
 /// The tree of a file system.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
     /// Nodes that have a name.
     alive: u32,
     nodes_max: u32,
+    pub(crate) history: History,
     /// What the contents of the files refer to.
     pub sources: Sources,
 }
@@ -83,8 +101,9 @@ impl Tree {
     /// A tree of a root directory alone, for at most `nodes_max` nodes over its whole life.
     #[must_use]
     pub fn with_limit(root: Metadata, nodes_max: u32) -> Self {
-        let root = Slot { node: Some(Node::directory(root)), names: 1 };
-        Self { slots: vec![root], alive: 1, nodes_max, sources: Sources::default() }
+        let root = Slot::new(Node::directory(root), 0);
+        let (history, sources) = Default::default();
+        Self { slots: vec![root], alive: 1, nodes_max, history, sources }
     }
 
     /// The node of that number.
@@ -93,7 +112,7 @@ impl Tree {
     /// When the node has been removed or is of another tree.
     #[must_use]
     pub fn node(&self, id: NodeId) -> &Node {
-        self.slots[id.index()].node.as_ref().expect("a node in use has a name")
+        self.slots[id.index()].used().expect("a node in use has a name")
     }
 
     /// The node of that number, to change. Directory entries are changed by the methods of the tree, which count links.
@@ -101,12 +120,15 @@ impl Tree {
     /// # Panics
     /// As [`Self::node`].
     pub fn metadata_mut(&mut self, id: NodeId) -> &mut Metadata {
-        &mut self.slots[id.index()].node.as_mut().expect("a node in use has a name").metadata
+        let slot = &mut self.slots[id.index()];
+        assert!(slot.names > 0, "a node in use has a name");
+        &mut slot.node.metadata
     }
 
     /// All nodes in use, to change, and what their contents refer to.
     pub(crate) fn nodes_and_sources(&mut self) -> (impl Iterator<Item = &mut Node>, &Sources) {
-        (self.slots.iter_mut().filter_map(|slot| slot.node.as_mut()), &self.sources)
+        let used = self.slots.iter_mut().filter(|slot| slot.names > 0);
+        (used.map(|slot| &mut slot.node), &self.sources)
     }
 
     /// How many directory entries name the node; 1 for the root.
@@ -164,11 +186,12 @@ impl Tree {
         if let Kind::Directory(entries) = &mut node.kind {
             entries.clear();
         }
-        let before = self.entries_mut(parent).insert(name.into(), id);
+        let before = self.set_entry(parent, name, id);
         if let Some(before) = before {
             self.drop_name(before);
         }
-        self.slots.push(Slot { node: Some(node), names: 1 });
+        let replaced = before.filter(|&before| self.names(before) == 0).map_or(0, |before| before.0);
+        self.slots.push(Slot::new(node, replaced));
         self.alive += 1;
         Ok(Put { id, replaced: before.is_some() })
     }
@@ -195,27 +218,44 @@ impl Tree {
         slot.names = slot.names.checked_add(1).expect("fewer than 2^32 names");
         // The target may be below what is replaced: its new name keeps it alive.
         self.remove(parent, name);
-        self.entries_mut(parent).insert(name.into(), target);
+        self.set_entry(parent, name, target);
         Ok(())
     }
 
     /// Removes the entry `name` with all below it. Returns whether there was one.
     pub fn remove(&mut self, parent: NodeId, name: &[u8]) -> bool {
-        let Some(Kind::Directory(entries)) = self.slots[parent.index()].node.as_mut().map(|node| &mut node.kind) else {
+        let Some(id) = self.slots[parent.index()].used().and_then(|node| match &node.kind {
+            Kind::Directory(entries) => entries.get(name).copied(),
+            _ => None,
+        }) else {
             return false;
         };
-        let Some(id) = entries.remove(name) else { return false };
+        self.note_change(parent);
+        self.slots[parent.index()].entry_bytes -= padded_len(name);
+        self.entries_mut(parent).remove(name);
         self.drop_name(id);
         true
     }
 
     /// Removes every entry of the directory with all below it.
     pub fn clear(&mut self, directory: NodeId) {
-        if let Some(Kind::Directory(entries)) = self.slots[directory.index()].node.as_mut().map(|node| &mut node.kind) {
-            for id in std::mem::take(entries).into_values() {
+        if self.slots[directory.index()].used().is_some_and(Node::is_directory) {
+            self.note_change(directory);
+            self.slots[directory.index()].entry_bytes = 0;
+            for id in std::mem::take(self.entries_mut(directory)).into_values() {
                 self.drop_name(id);
             }
         }
+    }
+
+    /// Sets an entry; says what it named before, which still counts that name.
+    fn set_entry(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Option<NodeId> {
+        self.note_change(directory);
+        let before = self.entries_mut(directory).insert(name.into(), id);
+        if before.is_none() {
+            self.slots[directory.index()].entry_bytes += padded_len(name);
+        }
+        before
     }
 
     /// A work list, not recursion: the depth of a tree is the choice of who made the layer.
@@ -226,8 +266,8 @@ impl Tree {
             slot.names -= 1;
             if slot.names == 0 {
                 self.alive -= 1;
-                if let Some(Node { kind: Kind::Directory(entries), .. }) = slot.node.take() {
-                    pending.extend(entries.into_values());
+                if let Kind::Directory(entries) = &mut slot.node.kind {
+                    pending.extend(std::mem::take(entries).into_values());
                 }
             }
         }
@@ -243,8 +283,8 @@ impl Tree {
     }
 
     fn entries_mut(&mut self, directory: NodeId) -> &mut Directory {
-        match self.slots[directory.index()].node.as_mut().map(|node| &mut node.kind) {
-            Some(Kind::Directory(entries)) => entries,
+        match &mut self.slots[directory.index()].node.kind {
+            Kind::Directory(entries) => entries,
             _ => unreachable!("checked by check_entry"),
         }
     }
