@@ -175,6 +175,7 @@ impl Tree {
             if !node.is_directory() {
                 return Err(ApplyFault::RootNotDirectory);
             }
+            self.note_attributes(Self::ROOT, &node.metadata);
             *self.metadata_mut(Self::ROOT) = node.metadata;
             return Ok(());
         };
@@ -183,6 +184,7 @@ impl Tree {
             && let Some(existing) = self.lookup(parent, name)
             && self.node(existing).is_directory()
         {
+            self.note_attributes(existing, &node.metadata);
             *self.metadata_mut(existing) = node.metadata;
             return Ok(());
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::node::Node;
+use crate::node::{Metadata, Node, Xattrs};
 use crate::tree::{NodeId, Tree};
 
 /// What the changes of a tree leave to know.
@@ -17,6 +17,8 @@ pub(crate) struct History {
     ends: Vec<u32>,
     /// Directories that a change after the one they came with touched: the change, and what their entries took before it.
     before: BTreeMap<NodeId, Vec<DirectorySize>>,
+    /// Directories whose attributes such a change replaced: the change, and those before it.
+    attributes: BTreeMap<NodeId, Vec<(usize, Xattrs)>>,
 }
 
 /// How large a directory was when a generation was complete.
@@ -74,9 +76,31 @@ impl Tree {
         generations.zip(sizes).map(|(generation, entry_bytes)| DirectorySize { generation, entry_bytes }).collect()
     }
 
+    /// The attributes of a directory after the generation it came with and after each that replaced them. Those of other nodes stay.
+    #[must_use]
+    pub fn directory_attributes(&self, id: NodeId, born: usize) -> Vec<(usize, &Xattrs)> {
+        let changes = self.history.attributes.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let generations = std::iter::once(born).chain(changes.iter().map(|(generation, _)| *generation));
+        let last = &self.slots[id.index()].node.metadata.xattrs;
+        generations.zip(changes.iter().map(|(_, before)| before).chain([last])).collect()
+    }
+
+    /// To be called before a directory gets other metadata.
+    pub(crate) fn note_attributes(&mut self, directory: NodeId, new: &Metadata) {
+        let History { ends, attributes, .. } = &mut self.history;
+        let old = &self.slots[directory.index()].node.metadata.xattrs;
+        if *old == new.xattrs || ends.last().is_none_or(|&end| directory.0 >= end) {
+            return;
+        }
+        let changes = attributes.entry(directory).or_default();
+        if changes.last().is_none_or(|(generation, _)| *generation < ends.len()) {
+            changes.push((ends.len(), old.clone()));
+        }
+    }
+
     /// To be called before the entries of a directory change.
     pub(crate) fn note_change(&mut self, directory: NodeId) {
-        let History { ends, before } = &mut self.history;
+        let History { ends, before, .. } = &mut self.history;
         if ends.last().is_none_or(|&end| directory.0 >= end) {
             return;
         }
@@ -101,7 +125,7 @@ fn usize_of(count: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Addition, Diff, Kind, Metadata, Removal, TreePath};
+    use crate::{Addition, Diff, Kind, Removal, TreePath};
 
     fn entry(path: &str, kind: Kind) -> Addition {
         let node = Node { metadata: Metadata::default(), kind };
@@ -127,9 +151,27 @@ mod tests {
         let new = tree.lookup(directory, b"abc").unwrap();
         assert_eq!((tree.replaced(new), tree.replaced(old)), (Some(old), None));
         assert_eq!(tree.remembered(old.index()).1.kind, fifo());
-        let sizes = |id| tree.directory_sizes(id, 0).iter().map(|at| (at.generation, at.entry_bytes)).collect::<Vec<_>>();
+        let sizes =
+            |id| tree.directory_sizes(id, 0).iter().map(|at| (at.generation, at.entry_bytes)).collect::<Vec<_>>();
         assert_eq!(sizes(directory), [(0, 12), (1, 12 + 16), (2, 12)]);
         assert_eq!(sizes(Tree::ROOT), [(0, 12)]);
+    }
+
+    #[test]
+    fn attributes_that_a_layer_replaced_are_known() {
+        let mut tree = Tree::new(Metadata::default());
+        let with = |value: u8| {
+            let xattrs = [(b"user.a".as_slice().into(), [value].as_slice().into())].into();
+            let node = Node::directory(Metadata { xattrs, ..Metadata::default() });
+            Addition::Entry { path: TreePath::parse(b"d").unwrap(), node }
+        };
+        tree.apply(&diff(&[], vec![with(0), with(1)])).unwrap();
+        tree.apply(&diff(&[], vec![with(1)])).unwrap();
+        tree.apply(&diff(&[], vec![with(2), with(3)])).unwrap();
+        let id = tree.lookup(Tree::ROOT, b"d").unwrap();
+        let values = tree.directory_attributes(id, 0);
+        let values: Vec<_> = values.iter().map(|(at, xattrs)| (*at, xattrs[b"user.a".as_slice()][0])).collect();
+        assert_eq!(values, [(0, 1), (2, 3)]);
     }
 
     #[test]

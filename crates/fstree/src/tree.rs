@@ -125,10 +125,9 @@ impl Tree {
         &mut slot.node.metadata
     }
 
-    /// All nodes in use, to change, and what their contents refer to.
+    /// All nodes, those that were removed too, to change, and what their contents refer to.
     pub(crate) fn nodes_and_sources(&mut self) -> (impl Iterator<Item = &mut Node>, &Sources) {
-        let used = self.slots.iter_mut().filter(|slot| slot.names > 0);
-        (used.map(|slot| &mut slot.node), &self.sources)
+        (self.slots.iter_mut().map(|slot| &mut slot.node), &self.sources)
     }
 
     /// How many directory entries name the node; 1 for the root.
