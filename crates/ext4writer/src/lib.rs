@@ -50,4 +50,4 @@ pub use emit::{Memory, Report, WriteAt, write_image, write_to};
 pub use error::{Error, Unrepresentable};
 pub use features::Features;
 pub use layout::{Layout, layout};
-pub use options::{ImageSize, InodeTables, Inodes, Journal, Options};
+pub use options::{ImageSize, InodeTables, Inodes, Journal, Options, Placement};

@@ -59,6 +59,19 @@ pub enum InodeTables {
     Full,
 }
 
+/// Where nodes go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// One after the other without a gap, in order of their paths.
+    #[default]
+    Compact,
+    /// What came with the lower layers has the place and the inode that it has in an image of these layers alone, and what upper layers
+    /// bring comes after it; what they replace or remove is left free. So images with layers in common have most of their blocks in common,
+    /// byte for byte (docs/decisions/ext4-placement.md). An image too small for that is as with [`Self::Compact`]; how small an image can
+    /// be does not depend on the placement.
+    Stable,
+}
+
 /// What an image is to be. Layout and bytes depend on these values and on the tree, and on nothing else: no clock, no
 /// environment, no random numbers, and not the number of threads.
 ///
@@ -74,10 +87,12 @@ pub struct Options {
     pub size: ImageSize,
     /// Bytes of a block. Default: 4 KiB.
     pub block_size: BlockSize,
+    /// Where nodes go. Default: without gaps.
+    pub placement: Placement,
     /// `s_uuid`, not all zero. Default: made from the tree (names, metadata, sizes, holes), so that equal trees give equal
     /// images and hosts can tell others apart.
     pub uuid: Option<[u8; 16]>,
-    /// `s_hash_seed` of the directory hashes. Default: made from the tree.
+    /// `s_hash_seed` of the directory hashes. Default: made from the tree; with [`Placement::Stable`] from its lowest layer.
     pub hash_seed: Option<[u8; 16]>,
     /// Volume label, at most 16 bytes. Default: none.
     pub label: String,
@@ -114,6 +129,7 @@ impl Default for Options {
         Self {
             size: ImageSize::Auto { headroom_bytes: 64 << 20 },
             block_size: BlockSize::default(),
+            placement: Placement::default(),
             uuid: None,
             hash_seed: None,
             label: String::new(),

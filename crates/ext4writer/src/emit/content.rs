@@ -37,9 +37,12 @@ fn fill(image: &Image<'_, '_>, at: u64, start: BlockNr, bytes: &mut [u8]) -> Res
         let part = &mut bytes[index(done * block_bytes)..index((done + len) * block_bytes)];
         let number = index32(owner.owner);
         match owner.purpose {
-            Purpose::Data => fill_data(image, &demand.inodes[number], Demand::ino(number), inside, part)?,
+            Purpose::Data => {
+                fill_data(image, &demand.inodes[number], Demand::ino(number), owner.skip + inside, part)?;
+            }
             Purpose::Xattrs => fill_xattrs(image, &demand.inodes[number], start.plus(done), part)?,
             Purpose::Value => fill_value(image, &demand.values[number], inside, part)?,
+            Purpose::Gap => unreachable!("no job is for what is not in use"),
         }
         done += len;
         allocation += 1;
@@ -127,13 +130,13 @@ fn fill_file(
     part: &mut [u8],
 ) -> Result<(), Error> {
     let runs = planned.runs.as_slice();
-    let mut run = runs.partition_point(|run| u64::from(run.stored_before) <= from) - 1;
+    let mut run = runs.partition_point(|run| u64::from(run.offset) <= from) - 1;
     let mut done = 0;
     let block_bytes = image.layout.demand.block_size.bytes();
     let blocks = u64_of(part.len()) / block_bytes;
     while done < blocks {
-        let Run { logical, blocks: run_blocks, stored_before } = runs[run];
-        let inside = from + done - u64::from(stored_before);
+        let Run { logical, blocks: run_blocks, offset } = runs[run];
+        let inside = from + done - u64::from(offset);
         let len = (u64::from(run_blocks) - inside).min(blocks - done);
         let bytes = &mut part[index(done * block_bytes)..index((done + len) * block_bytes)];
         read(image, planned, content, (u64::from(logical) + inside) * block_bytes, bytes)?;

@@ -39,6 +39,9 @@ fn fill_table(image: &Image<'_, '_>, group: u64, first: u64, bytes: &mut [u8]) -
     let last = image.layout.last_ino();
     for (number, slot) in (before + 1..=u64::from(last.get())).zip(bytes.chunks_exact_mut(INODE_LEN)) {
         let ino = Ino::new(low_u32(number));
+        if image.layout.demand.planned_of(ino).is_some_and(|planned| !planned.is_in_use()) {
+            continue;
+        }
         let mut inode = table.inode(ino, image.options)?;
         inode.seal(image.seed.of_inode(ino));
         slot.copy_from_slice(inode.as_bytes());

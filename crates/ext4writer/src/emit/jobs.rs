@@ -68,9 +68,15 @@ pub(super) fn jobs(layout: &Layout<'_>, inode_tables: InodeTables, shared: &[Sha
         jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: span_blocks.min(used - first) }));
     }
     let mut shared = shared.iter().peekable();
+    let mut gaps = layout.demand.gaps.iter().map(|gap| (plan.content_at + gap.at, gap.blocks)).peekable();
     let (mut at, end) = (plan.content_at, plan.content_at + layout.demand.blocks);
     while at < end {
+        if let Some((_, blocks)) = gaps.next_if(|&(gap, _)| gap == at) {
+            at += blocks;
+            continue;
+        }
         let (start, contiguous) = geometry.place(at);
+        let contiguous = contiguous.min(gaps.peek().map_or(end, |&(gap, _)| gap) - at);
         while shared.next_if(|shared| shared.at + shared.blocks <= at).is_some() {}
         let left = match shared.peek() {
             Some(shared) if shared.at <= at => {

@@ -6,7 +6,6 @@ use super::Image;
 use super::buffer::Buffer;
 use super::inodes::InodeTable;
 use super::jobs::span_blocks;
-use crate::checksum::Checksum;
 use crate::disk::features::{Compat, Incompat, RoCompat};
 use crate::disk::group_desc::{GroupDesc, GroupFlags, desc_len};
 use crate::disk::inode::{EXTRA_ISIZE, INODE_LEN};
@@ -140,7 +139,7 @@ fn set_features(sb: &mut Superblock, layout: &Layout<'_>, options: &Options) {
     }
     if has(Features::METADATA_CSUM_SEED) {
         // Kept apart from the UUID, so that the UUID of a copy can be changed without another write to all metadata.
-        sb.s_checksum_seed.set(Checksum::of_file_system(layout.identity.uuid).get());
+        sb.s_checksum_seed.set(layout.identity.checksums().get());
     }
 }
 
@@ -169,7 +168,8 @@ fn descriptor(layout: &Layout<'_>, group: u64, directories: u32, inode_tables: I
     let geometry = &layout.plan.geometry;
     let place = geometry.groups[index(group)];
     let used_inodes = inodes_used(geometry, group, layout.last_ino());
-    let free_inodes = geometry.inodes_per_group - used_inodes;
+    let unused_inodes = geometry.inodes_per_group - used_inodes;
+    let free_inodes = unused_inodes + u64_of(free_inodes(layout, group).len());
     let range = geometry.group_range(group);
     let free_blocks = range.end - range.start - used_blocks(layout, group);
     // What was never used is known by the checksums of the descriptors alone.
@@ -193,8 +193,8 @@ fn descriptor(layout: &Layout<'_>, group: u64, directories: u32, inode_tables: I
     desc.bg_used_dirs_count_hi.set(low_u16(u64::from(directories >> 16)));
     if has_checksums {
         // All inodes that are in use come first.
-        desc.bg_itable_unused_lo.set(low_u16(free_inodes));
-        desc.bg_itable_unused_hi.set(low_u16(free_inodes >> 16));
+        desc.bg_itable_unused_lo.set(low_u16(unused_inodes));
+        desc.bg_itable_unused_hi.set(low_u16(unused_inodes >> 16));
     }
     desc.bg_flags.set(flags.bits());
     desc
@@ -220,14 +220,35 @@ fn is_untouched(layout: &Layout<'_>, group: u64) -> bool {
 }
 
 fn used_blocks(layout: &Layout<'_>, group: u64) -> u64 {
-    used_ranges(layout, group).map(|range| range.end - range.start).sum()
+    let holes: u64 = holes(layout, group).map(|hole| hole.end - hole.start).sum();
+    used_ranges(layout, group).map(|range| range.end - range.start).sum::<u64>() - holes
 }
 
-/// The blocks of a group that are in use, in runs: all up to the end of the content, then what is fixed.
+/// The parts of a group that are not in use, before the end of the content.
+fn holes(layout: &Layout<'_>, group: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let (holes, content_end) = (&layout.plan.holes, content_end(layout));
+    let group = layout.plan.geometry.group_range(group);
+    let first = holes.partition_point(|hole| hole.end <= group.start);
+    let holes = holes[first..].iter().take_while(move |hole| hole.start < group.end);
+    holes.map(move |hole| hole.start.max(group.start)..hole.end.min(group.end).min(content_end))
+}
+
+/// The block behind the last one of the content.
+fn content_end(layout: &Layout<'_>) -> u64 {
+    layout.plan.end.checked_sub(1).map_or(0, |last| layout.plan.geometry.place(last).0.get() + 1)
+}
+
+/// The inodes of a group that are not in use and have some behind them that are.
+fn free_inodes<'l>(layout: &'l Layout<'_>, group: u64) -> &'l [Ino] {
+    let (free, per_group) = (&layout.demand.free_inodes, layout.plan.geometry.inodes_per_group);
+    let before = |group: u64| free.partition_point(|ino| u64::from(ino.get()) <= group * per_group);
+    &free[before(group)..before(group + 1)]
+}
+
+/// The blocks of a group that are in use, in runs, and its holes: all up to the end of the content, then what is fixed.
 fn used_ranges(layout: &Layout<'_>, group: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
     let geometry = &layout.plan.geometry;
-    let last_used = layout.plan.used.checked_sub(1).map(|last| geometry.place(last).0);
-    let content_end = last_used.map_or(0, |block| block.get() + 1);
+    let content_end = content_end(layout);
     let group = geometry.group_range(group);
     let from = geometry.fixed.partition_point(|range| range.end <= group.start.max(content_end));
     let fixed = geometry.fixed[from..].iter().map(move |range| range.start.max(content_end)..range.end);
@@ -247,6 +268,9 @@ fn block_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
     for used in used_ranges(layout, group) {
         set_bits(bitmap, used.start - range.start..used.end - range.start);
     }
+    for hole in holes(layout, group) {
+        clear_bits(bitmap, hole.start - range.start..hole.end - range.start);
+    }
     set_bits(bitmap, range.end - range.start..layout.plan.geometry.block_size.blocks_per_group());
     Some(())
 }
@@ -260,6 +284,10 @@ fn inode_bitmap(layout: &Layout<'_>, group: u64, bitmap: &mut [u8]) -> Option<()
     }
     bitmap.fill(0);
     set_bits(bitmap, 0..used);
+    for &free in free_inodes(layout, group) {
+        let (_, bit) = inode_place(geometry, free);
+        clear_bits(bitmap, u64::from(bit)..u64::from(bit) + 1);
+    }
     // What no inode stands behind counts as taken.
     set_bits(bitmap, geometry.inodes_per_group..geometry.block_size.blocks_per_group());
     Some(())
@@ -276,6 +304,12 @@ fn set_bits(bitmap: &mut [u8], bits: std::ops::Range<u64>) {
             *byte |= 1 << (bit % 8);
             bit += 1;
         }
+    }
+}
+
+fn clear_bits(bitmap: &mut [u8], bits: std::ops::Range<u64>) {
+    for bit in bits {
+        bitmap[index(bit / 8)] &= !(1 << (bit % 8));
     }
 }
 

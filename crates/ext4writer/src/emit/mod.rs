@@ -70,7 +70,7 @@ pub fn write_to(tree: &Tree, options: &Options, sink: &dyn WriteAt) -> Result<Re
     let size_bytes = layout.size_bytes();
     sink.prepare(size_bytes).map_err(|source| Error::SetSize { size_bytes, source })?;
     let has_checksums = options.features.contains(Features::METADATA_CSUM);
-    let seed = if has_checksums { Checksum::of_file_system(layout.identity.uuid) } else { Checksum::NONE };
+    let seed = if has_checksums { layout.identity.checksums() } else { Checksum::NONE };
     let threads = options.threads.unwrap_or_else(jobs::default_threads).max(1);
     let image = Image {
         layout: &layout,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree};
+use fstree::{Content, Directory, Kind, Metadata, Node, NodeId, Tree, Xattrs};
 use sha2::{Digest, Sha256};
 
 use super::dirs::{self, DirectoryPlan, Form};
@@ -17,13 +17,13 @@ use crate::disk::inode::{I_BLOCK_LEN, clamp_time};
 use crate::disk::xattr::ValueInode;
 use crate::error::{Error, Unrepresentable};
 use crate::features::Features;
-use crate::options::Options;
+use crate::options::{Options, Placement};
 use crate::units::{Ino, index, index32, low_u32, u64_of};
 
 /// Where files that a check finds without a name are put.
 pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
 /// Bytes of a `lost+found` that is made here, so that a check need not allocate any. As `mke2fs`.
-const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
+pub(super) const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
 /// Names of one node that is no directory.
 const LINKS_MAX: u32 = 65_000;
 /// Inodes that one block of attributes may have (`EXT4_XATTR_REFCOUNT_MAX`).
@@ -38,12 +38,12 @@ pub(crate) struct Run {
     pub(crate) logical: u32,
     /// Blocks.
     pub(crate) blocks: u32,
-    /// Stored blocks of the file before it.
-    pub(crate) stored_before: u32,
+    /// Where it was handed out, counted from the first block of the inode: behind the run before it, but for a directory that grew.
+    pub(crate) offset: u32,
 }
 
 /// The stored blocks of an inode.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Runs {
     #[default]
     None,
@@ -54,7 +54,7 @@ pub(crate) enum Runs {
 
 impl Runs {
     pub(crate) fn whole(blocks: u32) -> Self {
-        if blocks == 0 { Self::None } else { Self::One(Run { logical: 0, blocks, stored_before: 0 }) }
+        if blocks == 0 { Self::None } else { Self::One(Run { logical: 0, blocks, offset: 0 }) }
     }
 
     pub(crate) fn as_slice(&self) -> &[Run] {
@@ -66,11 +66,21 @@ impl Runs {
     }
 
     pub(crate) fn blocks(&self) -> u64 {
-        self.as_slice().last().map_or(0, |run| u64::from(run.stored_before) + u64::from(run.blocks))
+        self.as_slice().iter().map(|run| u64::from(run.blocks)).sum()
+    }
+
+    /// The same with more blocks at the end of the file, handed out `offset` blocks behind its first.
+    pub(crate) fn grown(self, offset: u32, blocks: u32) -> Self {
+        let run = Run { logical: low_u32(self.blocks()), blocks, offset };
+        match self {
+            Self::None => Self::One(run),
+            Self::One(first) => Self::Many([first, run].into()),
+            Self::Many(runs) => Self::Many(runs.into_iter().chain([run]).collect()),
+        }
     }
 
     /// The blocks that hold any stored byte.
-    fn of(content: &Content, block_size: BlockSize) -> Self {
+    pub(crate) fn of(content: &Content, block_size: BlockSize) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         for segment in content.segments() {
             let start = low_u32(segment.file_offset / block_size.bytes());
@@ -78,8 +88,8 @@ impl Runs {
             match runs.last_mut() {
                 Some(last) if start <= last.logical + last.blocks => last.blocks = end - last.logical,
                 last => {
-                    let stored_before = last.map_or(0, |last| last.stored_before + last.blocks);
-                    runs.push(Run { logical: start, blocks: end - start, stored_before });
+                    let offset = last.map_or(0, |last| last.offset + last.blocks);
+                    runs.push(Run { logical: start, blocks: end - start, offset });
                 }
             }
         }
@@ -94,8 +104,9 @@ impl Runs {
 /// One inode that is not reserved.
 #[derive(Debug)]
 pub(crate) struct Planned<'t> {
-    /// `None` for a `lost+found` that the tree does not have.
+    /// `None` for a `lost+found` that the tree does not have, and for an inode that is not in use.
     pub(crate) id: Option<NodeId>,
+    /// 0 for an inode that is not in use.
     pub(crate) links: u32,
     /// Of a directory: the inode of `..`.
     pub(crate) parent: Ino,
@@ -107,6 +118,19 @@ pub(crate) struct Planned<'t> {
     pub(crate) xattr_block: Option<u32>,
     /// Of the first inode that has a block: indexes in [`Demand::values`] of those that the block has no room for.
     values: Box<[u32]>,
+}
+
+impl Planned<'_> {
+    /// An inode whose links are not known yet.
+    pub(super) fn new(id: Option<NodeId>, parent: Ino) -> Self {
+        let (directory, runs) = Default::default();
+        let values = Box::default();
+        Self { id, links: 0, parent, directory, runs, data_at: 0, xattr_block: None, values }
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.links > 0
+    }
 }
 
 /// An inode that holds the value of an attribute. Equal values share one, as they do when the kernel sets them.
@@ -129,17 +153,19 @@ pub(crate) struct Value {
 /// A block of attributes. Inodes with the same ones share it, as they do when the kernel sets them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct XattrBlock {
-    /// Index of its first inode in [`Demand::inodes`].
-    owner: u32,
+    /// Index of its first inode in [`Demand::inodes`]; none while only removed nodes have had it.
+    pub(super) owner: Option<u32>,
     /// How many inodes have it (`h_refcount`).
     pub(crate) users: u32,
+    /// Those and the removed nodes that had it.
+    counted: u32,
     /// Counted from the first block that is handed out.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// Blocks of attributes by the digest of what is in them, and values that are in inodes.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     blocks: BTreeMap<[u8; 32], u32>,
     values: BTreeMap<[u8; 32], u32>,
 }
@@ -152,6 +178,14 @@ pub(crate) struct Allocation {
     /// Index of the owner in [`Demand::inodes`], of a value in [`Demand::values`].
     pub(crate) owner: u32,
     pub(crate) purpose: Purpose,
+    /// Blocks of the owner's data that were handed out before: more than none for what a directory grew by.
+    pub(crate) skip: u64,
+}
+
+impl Allocation {
+    pub(super) fn new(at: u64, owner: u32, purpose: Purpose) -> Self {
+        Self { at, owner, purpose, skip: 0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +193,16 @@ pub(crate) enum Purpose {
     Data,
     Xattrs,
     Value,
+    /// Not in use.
+    Gap,
+}
+
+/// Blocks between allocations that are not in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The first of them, counted from the first block that is handed out.
+    pub(crate) at: u64,
+    pub(crate) blocks: u64,
 }
 
 /// What a tree needs.
@@ -167,17 +211,21 @@ pub(crate) struct Demand<'t> {
     pub(crate) tree: &'t Tree,
     pub(crate) block_size: BlockSize,
     pub(crate) features: Features,
-    /// The root, `lost+found`, then all others in order of their paths.
+    /// The root, `lost+found`, then all others in order of their paths; or of when they came ([`super::stable`]).
     pub(crate) inodes: Vec<Planned<'t>>,
     /// The inode of each node, 0 for a node that is not in use.
-    numbers: Vec<u32>,
+    pub(super) numbers: Vec<u32>,
     pub(crate) xattr_blocks: Vec<XattrBlock>,
     /// Their inodes come after all others.
     pub(crate) values: Vec<Value>,
     /// Whether an index has three levels.
     pub(crate) has_large_directory: bool,
+    /// Inodes between others that are not in use, in order.
+    pub(crate) free_inodes: Vec<Ino>,
     /// What was handed out, in order.
     pub(crate) allocations: Vec<Allocation>,
+    /// Those that are not in use, in order.
+    pub(crate) gaps: Vec<Gap>,
     /// Blocks of all allocations.
     pub(crate) blocks: u64,
     /// Bytes of file content that are stored.
@@ -203,13 +251,19 @@ impl<'t> Demand<'t> {
             xattr_blocks: Vec::new(),
             values: Vec::new(),
             has_large_directory: false,
+            free_inodes: Vec::new(),
             allocations: Vec::new(),
+            gaps: Vec::new(),
             blocks: 0,
             content_bytes: 0,
             times_clamped: 0,
             xattrs_skipped: 0,
             lost_and_found: Node::directory(metadata),
         };
+        if options.placement == Placement::Stable {
+            demand.place_by_generation(identity, options)?;
+            return Ok(demand);
+        }
         demand.number_all()?;
         let mut known = Known::default();
         for owner in 0..demand.inodes.len() {
@@ -267,7 +321,7 @@ impl<'t> Demand<'t> {
         if ino == Ino::ROOT { Some(0) } else { ino.get().checked_sub(Ino::FIRST.get()).map(|n| index32(n) + 1) }
     }
 
-    /// The highest inode in use; all below it are in use, too.
+    /// The highest inode in use.
     pub(crate) fn last_ino(&self) -> Ino {
         Self::ino(self.inodes.len() + self.values.len() - 1)
     }
@@ -332,12 +386,11 @@ impl<'t> Demand<'t> {
         if let Some(id) = id {
             self.numbers[id.index()] = ino.get();
         }
-        let (directory, runs) = Default::default();
-        let values = Box::default();
-        self.inodes.push(Planned { id, links: 0, parent, directory, runs, data_at: 0, xattr_block: None, values });
+        self.inodes.push(Planned::new(id, parent));
     }
 
-    fn measure(&mut self, owner: usize, identity: &Identity, known: &mut Known) -> Result<(), Error> {
+    /// Sets all of an inode but its places.
+    pub(super) fn measure(&mut self, owner: usize, identity: &Identity, known: &mut Known) -> Result<(), Error> {
         let id = self.inodes[owner].id;
         let (links, directory, runs) = self.body(id, identity.hash_seed).map_err(|why| self.refuse(id, why))?;
         let node = id.map_or(&self.lost_and_found, |id| self.tree.node(id));
@@ -355,9 +408,10 @@ impl<'t> Demand<'t> {
         let values: Vec<_> = placed.elsewhere().map(|attribute| attribute.value.to_vec()).collect();
         let is_large = matches!(directory.as_deref(), Some(DirectoryPlan::Indexed(indexed)) if indexed.levels() > 1);
         self.has_large_directory |= is_large;
-        let (xattr_block, is_new) = digest.map(|digest| self.xattr_block(owner, digest, known)).unzip();
+        let owner_number = low_u32(u64_of(owner));
+        let (xattr_block, is_new) = digest.map(|digest| self.xattr_block(Some(owner_number), digest, known)).unzip();
         if is_new == Some(true) {
-            self.add_values(owner, &values, Checksum::of_file_system(identity.uuid), known);
+            self.add_values(owner, &values, identity.checksums(), known);
         }
         self.times_clamped += u64::from(clamped);
         self.content_bytes += stored;
@@ -367,20 +421,33 @@ impl<'t> Demand<'t> {
         Ok(())
     }
 
-    /// The block for attributes of that digest: one that is known and has room for another inode, or a new one.
-    /// Says whether it is new.
-    fn xattr_block(&mut self, owner: usize, digest: [u8; 32], known: &mut Known) -> (u32, bool) {
-        if let Some(&number) = known.blocks.get(&digest) {
-            let block = &mut self.xattr_blocks[index32(number)];
-            if block.users < XATTR_USERS_MAX {
-                block.users += 1;
-                return (number, false);
-            }
+    /// Counts attributes that were removed or replaced, so that those who share them find their block where it was.
+    pub(super) fn remember_attributes(&mut self, attributes: &Xattrs, known: &mut Known) {
+        // What cannot be, no image had.
+        if let Ok(placed) = xattrs::place(attributes, self.block_size, self.features)
+            && !placed.block.is_empty()
+        {
+            self.xattr_block(None, xattrs::digest(&placed.block), known);
         }
-        let number = low_u32(u64_of(self.xattr_blocks.len()));
-        self.xattr_blocks.push(XattrBlock { owner: low_u32(u64_of(owner)), users: 1, at: 0 });
-        known.blocks.insert(digest, number);
-        (number, true)
+    }
+
+    /// The block for attributes of that digest: one that is known and has room for another inode, or a new one.
+    /// Says whether the inode is the first that has it.
+    fn xattr_block(&mut self, owner: Option<u32>, digest: [u8; 32], known: &mut Known) -> (u32, bool) {
+        let next = low_u32(u64_of(self.xattr_blocks.len()));
+        let number = *known.blocks.entry(digest).or_insert(next);
+        let has_room = |block: &XattrBlock| block.counted < XATTR_USERS_MAX;
+        let number = if self.xattr_blocks.get(index32(number)).is_some_and(has_room) { number } else { next };
+        if number == next {
+            self.xattr_blocks.push(XattrBlock { owner: None, users: 0, counted: 0, at: 0 });
+            known.blocks.insert(digest, number);
+        }
+        let block = &mut self.xattr_blocks[index32(number)];
+        block.counted += 1;
+        block.users += u32::from(owner.is_some());
+        let is_first = block.owner.is_none() && owner.is_some();
+        block.owner = block.owner.or(owner);
+        (number, is_first)
     }
 
     /// Finds inodes for values: those that hold the same, or new ones.
@@ -460,21 +527,27 @@ impl<'t> Demand<'t> {
                 let blocks = planned.runs.blocks();
                 if is_file == files && blocks > 0 {
                     planned.data_at = self.blocks;
-                    self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Data });
+                    self.allocations.push(Allocation::new(self.blocks, owner, Purpose::Data));
                     self.blocks += blocks;
                 }
                 let block = planned.xattr_block.map(|number| &mut self.xattr_blocks[index32(number)]);
-                if let Some(block) = block.filter(|block| !files && block.owner == owner) {
+                if let Some(block) = block.filter(|block| !files && block.owner == Some(owner)) {
                     block.at = self.blocks;
-                    self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Xattrs });
+                    self.allocations.push(Allocation::new(self.blocks, owner, Purpose::Xattrs));
                     self.blocks += 1;
                 }
             }
-            for (owner, value) in (0..).zip(&mut self.values).filter(|_| !files) {
-                value.data_at = self.blocks;
-                self.allocations.push(Allocation { at: self.blocks, owner, purpose: Purpose::Value });
-                self.blocks += value.runs.blocks();
+            if !files {
+                self.allocate_values();
             }
+        }
+    }
+
+    pub(super) fn allocate_values(&mut self) {
+        for (owner, value) in (0..).zip(&mut self.values) {
+            value.data_at = self.blocks;
+            self.allocations.push(Allocation::new(self.blocks, owner, Purpose::Value));
+            self.blocks += value.runs.blocks();
         }
     }
 
@@ -489,7 +562,7 @@ impl<'t> Demand<'t> {
         next - self.allocations[allocation].at
     }
 
-    /// Inodes in use and reserved ones.
+    /// Inodes up to the last in use, the reserved ones among them.
     pub(crate) fn inode_count(&self) -> u64 {
         u64::from(self.last_ino().get())
     }
@@ -501,7 +574,7 @@ impl<'t> Demand<'t> {
 
 /// The largest size of a file: its blocks have 32 bits; so has its size without `large_file`, of which one is a sign, and the
 /// number of its units of 512 bytes without `huge_file`.
-fn file_bytes_max(block_size: BlockSize, features: Features) -> u64 {
+pub(super) fn file_bytes_max(block_size: BlockSize, features: Features) -> u64 {
     let blocks = FILE_BLOCKS_MAX * block_size.bytes();
     match (features.contains(Features::LARGE_FILE), features.contains(Features::HUGE_FILE)) {
         (false, _) => (1 << 31) - 1,
@@ -541,8 +614,7 @@ mod tests {
             vec![segment(0, 1), segment(4000, 200), segment(8192, 4096), segment(20_480, 1), segment(20_482, 8192)],
         );
         let runs = Runs::of(&content.unwrap(), BlockSize::Kib4);
-        let expected =
-            [Run { logical: 0, blocks: 3, stored_before: 0 }, Run { logical: 5, blocks: 3, stored_before: 3 }];
+        let expected = [Run { logical: 0, blocks: 3, offset: 0 }, Run { logical: 5, blocks: 3, offset: 3 }];
         assert_eq!(runs.as_slice(), expected);
         assert_eq!(runs.blocks(), 6);
     }

@@ -12,6 +12,9 @@ use crate::units::{index, low_u32, u64_of};
 /// `.` and `..`.
 const DOTS_LEN: usize = 24;
 
+/// An entry of the longest name.
+const ENTRY_LEN_MAX: u64 = 264;
+
 /// What blocks of directories look like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
@@ -32,6 +35,27 @@ impl Form {
 
     fn capacity(self) -> usize {
         capacity(self.block_len, self.has_checksum)
+    }
+
+    /// Blocks that are enough for entries of so many bytes in all, whatever their names; just enough where one block is.
+    pub(crate) fn blocks_for(self, entry_bytes: u64) -> u64 {
+        let filled = u64_of(if self.has_index { self.leaf_fill() } else { self.capacity() });
+        if entry_bytes.saturating_add(u64_of(DOTS_LEN)) <= u64_of(self.capacity()) {
+            return 1;
+        }
+        // A block that is closed lacks less than the longest entry.
+        let leaves = 1 + (entry_bytes + u64_of(DOTS_LEN)) / (filled + 1 - ENTRY_LEN_MAX);
+        let mut blocks = leaves;
+        if self.has_index {
+            let [root_max, node_max] = [root_max, node_max].map(|max| u64_of(max(self.block_len, self.has_checksum)));
+            let mut below = leaves;
+            while below > root_max {
+                below = below.div_ceil(node_max);
+                blocks += below;
+            }
+            blocks += 1;
+        }
+        blocks
     }
 
     /// How full a leaf gets: the rest is room for names that are added later, as `e2fsck -D` leaves it.

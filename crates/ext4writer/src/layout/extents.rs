@@ -15,7 +15,7 @@ pub(crate) fn extents(geometry: &Geometry, runs: &[Run], at: u64) -> impl Iterat
             if left == 0 {
                 return None;
             }
-            let (ee_start, contiguous) = geometry.place(at + u64::from(run.stored_before) + done);
+            let (ee_start, contiguous) = geometry.place(at + u64::from(run.offset) + done);
             let blocks = left.min(contiguous).min(EXTENT_BLOCKS_MAX);
             let ee_block = run.logical + low_u32(done);
             done += blocks;
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn extents_end_at_32768_blocks_and_at_structures() {
         let geometry = Geometry::new(1 << 20, 11, &Options::default()).unwrap();
-        let run = Run { logical: 7, blocks: 200_000, stored_before: 0 };
+        let run = Run { logical: 7, blocks: 200_000, offset: 0 };
         let extents: Vec<_> = extents(&geometry, &[run], 3).collect();
         assert_eq!(extents.iter().map(|extent| u64::from(extent.ee_len)).sum::<u64>(), 200_000);
         assert_eq!(extents[0].ee_block, 7);

@@ -14,7 +14,7 @@ use crate::block_size::BlockSize;
 use crate::disk::group_desc::desc_len;
 use crate::disk::inode::INODE_LEN;
 use crate::features::Features;
-use crate::options::{Inodes, Options};
+use crate::options::{Inodes, Options, Placement};
 use crate::units::{BlockNr, Ino, index, low_u32, u64_of};
 
 /// Inodes of a group are a multiple of this: they fill whole blocks of every size and whole bytes of a bitmap, and the first
@@ -23,6 +23,9 @@ const INODES_STEP: u64 = 16;
 /// `s_log_groups_per_flex`.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 const GROUPS_PER_FLEX: u64 = 1 << LOG_GROUPS_PER_FLEX;
+/// With [`Placement::Stable`] the n-th place is as far from a multiple of so many bytes in the image as n blocks are, so that what lies
+/// together lies in the same pieces of a power of two up to that size, wherever the structures of an image of that size are.
+const ALIGN_BYTES: u64 = 256 << 10;
 
 /// Where one group keeps its own structures.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,8 +66,13 @@ pub(crate) struct Geometry {
     pub(crate) groups: Vec<Group>,
     /// Blocks in use by the file system itself, in order.
     pub(crate) fixed: Vec<Range>,
-    /// What is left, in order.
+    /// What is left to be handed out, in order.
     pub(crate) free: Vec<Free>,
+    /// How many blocks that is.
+    pub(crate) places: u64,
+    /// What is left out between, in order, so that places keep their distance from multiples of [`ALIGN_BYTES`].
+    pub(crate) skipped: Vec<Range>,
+    /// Blocks that are not used by the file system itself.
     pub(crate) free_blocks: u64,
 }
 
@@ -101,7 +109,13 @@ impl Geometry {
         fixed.sort_unstable();
         let fixed = merge(fixed);
         let free = complement(&fixed, counts.blocks);
-        let free_blocks = free.last().map_or(0, |last| last.before + last.blocks);
+        let end = |free: &[Free]| free.last().map_or(0, |last| last.before + last.blocks);
+        let free_blocks = end(&free);
+        let (free, skipped) = match options.placement {
+            Placement::Compact => (free, Vec::new()),
+            Placement::Stable => aligned(&free, align_blocks(options.block_size)),
+        };
+        let places = end(&free);
         let Counts { block_size, features, blocks, desc_blocks, reserved_desc_blocks, inodes_per_group, .. } = counts;
         Ok(Self {
             block_size,
@@ -113,6 +127,8 @@ impl Geometry {
             groups,
             fixed,
             free,
+            places,
+            skipped,
             free_blocks,
         })
     }
@@ -175,7 +191,15 @@ impl Counts {
             return Err(TooSmall { blocks_min: group_start(block_size, groups_needed - 1) + 1 });
         }
         let wanted = match options.inodes {
-            Inodes::BytesPerInode(bytes) => (blocks * block_size.bytes() / u64::from(bytes.get())).max(needed),
+            Inodes::BytesPerInode(bytes) => {
+                let by_size = blocks * block_size.bytes() / u64::from(bytes.get());
+                match options.placement {
+                    Placement::Compact => by_size.max(needed),
+                    // Some more files are no reason to move all that comes after the tables.
+                    Placement::Stable if needed > by_size => needed.next_multiple_of((by_size / 2).max(INODES_STEP)),
+                    Placement::Stable => by_size,
+                }
+            }
             Inodes::Exact(_) => needed,
         };
         let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_STEP).min(inodes_per_group_max);
@@ -334,7 +358,31 @@ fn complement(fixed: &[Range], blocks: u64) -> Vec<Free> {
     gaps.collect()
 }
 
-/// Inodes of a group that are in use when all up to `last` are.
+/// Blocks of [`ALIGN_BYTES`].
+pub(crate) fn align_blocks(block_size: BlockSize) -> u64 {
+    ALIGN_BYTES / block_size.bytes()
+}
+
+/// The runs without what is at their start until block and place are as far from a multiple of `align`; and what was left out.
+fn aligned(free: &[Free], align: u64) -> (Vec<Free>, Vec<Range>) {
+    let (mut kept, mut skipped) = (Vec::with_capacity(free.len()), Vec::new());
+    let mut before = 0;
+    for run in free {
+        let start = run.start.get();
+        let skip = ((before % align + align - start % align) % align).min(run.blocks);
+        if skip > 0 {
+            skipped.push(Range { start, end: start + skip });
+        }
+        let blocks = run.blocks - skip;
+        if blocks > 0 {
+            kept.push(Free { start: run.start.plus(skip), blocks, before });
+            before += blocks;
+        }
+    }
+    (kept, skipped)
+}
+
+/// Inodes of a group up to the last that is in use when that is `last`.
 pub(crate) fn inodes_used(geometry: &Geometry, group: u64, last: Ino) -> u64 {
     u64::from(last.get()).saturating_sub(group * geometry.inodes_per_group).min(geometry.inodes_per_group)
 }

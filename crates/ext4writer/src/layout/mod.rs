@@ -6,7 +6,7 @@
 //!
 //! Free blocks are handed out from the first to the last without a gap: journal, resize inode, orphan file, directories, attributes and
 //! link targets, files, then the extent trees of the few files that need them. So "the n-th free block" is a place, and
-//! which blocks are in use is a matter of one comparison.
+//! which blocks are in use is a matter of one comparison; with [`Placement::Stable`] there are gaps, which are known apart.
 
 mod acl;
 pub(crate) mod demand;
@@ -14,6 +14,7 @@ pub(crate) mod dirs;
 pub(crate) mod extents;
 pub(crate) mod geometry;
 pub(crate) mod identity;
+mod stable;
 pub(crate) mod xattrs;
 
 use fstree::Tree;
@@ -22,10 +23,10 @@ use crate::block_size::BlockSize;
 use crate::disk::extent::ROOT_MAX;
 use crate::error::Error;
 use crate::features::Features;
-use crate::options::{ImageSize, Inodes, Journal, Options};
+use crate::options::{ImageSize, Inodes, Journal, Options, Placement};
 use crate::units::{Ino, low_u32, u64_of};
 use demand::{Demand, Run, Runs};
-use geometry::{Geometry, TooSmall, lower_bound};
+use geometry::{Geometry, Range, TooSmall, align_blocks, lower_bound};
 use identity::Identity;
 
 /// The place of every block of an image of one tree.
@@ -51,8 +52,12 @@ pub(crate) struct Plan {
     pub(crate) content_at: u64,
     /// Extent trees that do not fit into their inodes, in order of the inodes.
     pub(crate) extent_trees: Vec<ExtentTree>,
-    /// Free blocks that are in use.
+    /// How many free blocks there are up to the last one in use.
+    pub(crate) end: u64,
+    /// How many of them are in use.
     pub(crate) used: u64,
+    /// Blocks of the image before that end that are not in use, in order.
+    pub(crate) holes: Vec<Range>,
 }
 
 /// The blocks of an extent tree.
@@ -69,6 +74,34 @@ pub(crate) struct ExtentTree {
 /// The tree does not fit ([`Error::NoSpace`] says how much it needs), holds what ext4 cannot
 /// ([`Error::Unrepresentable`]), or the options contradict themselves.
 pub fn layout<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
+    match options.placement {
+        Placement::Compact => compact(tree, options),
+        Placement::Stable => stable(tree, options),
+    }
+}
+
+/// With gaps if they fit into an image that holds the tree without.
+fn stable<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
+    let without = Options { placement: Placement::Compact, ..options.clone() };
+    let (size_bytes, headroom) = match options.size {
+        ImageSize::Exact(size_bytes) => (size_bytes, 0),
+        ImageSize::Auto { headroom_bytes } => {
+            (Layout::minimum_size(tree, &without)?, options.block_size.blocks_for(headroom_bytes))
+        }
+    };
+    let identity = Identity::of(tree, options);
+    let blocks = size_bytes / options.block_size.bytes();
+    if let Ok(demand) = checked_demand(tree, &identity, options)
+        && blocks <= options.block_size.blocks_max()
+        && let Ok(plan) = Plan::new(&demand, options, blocks, headroom)
+    {
+        return Ok(Layout { identity, demand, plan, size_bytes });
+    }
+    options.check_cancel()?;
+    compact(tree, &without)
+}
+
+fn compact<'t>(tree: &'t Tree, options: &Options) -> Result<Layout<'t>, Error> {
     let identity = Identity::of(tree, options);
     let demand = checked_demand(tree, &identity, options)?;
     let block_size = options.block_size;
@@ -135,10 +168,16 @@ impl Plan {
         let orphans_at = journal.blocks() + u64::from(resize_at.is_some());
         let orphans = (has_orphans && journal.blocks() > 0)
             .then(|| (orphans_at, Runs::whole(orphan_file_blocks(geometry.blocks))));
-        let content_at = orphans_at + orphans.as_ref().map_or(0, |(_, runs)| runs.blocks());
+        let own_end = orphans_at + orphans.as_ref().map_or(0, |(_, runs)| runs.blocks());
+        let content_at = match options.placement {
+            Placement::Compact => own_end,
+            Placement::Stable => own_end.next_multiple_of(align_blocks(options.block_size)),
+        };
         let trees_at = content_at + demand.blocks;
-        let missing = |used: u64| {
-            let missing = (used + headroom).saturating_sub(geometry.free_blocks);
+        let unused = content_at - own_end + demand.gaps.iter().map(|gap| gap.blocks).sum::<u64>();
+        let missing = |end: u64| {
+            let room = (end - unused + headroom).saturating_sub(geometry.free_blocks);
+            let missing = end.saturating_sub(geometry.places).max(room);
             if missing == 0 {
                 Ok(())
             } else {
@@ -156,9 +195,13 @@ impl Plan {
             });
         }
         let extent_trees = extent_trees(demand, &geometry, &journal, orphans.as_ref(), content_at);
-        let used = extent_trees.last().map_or(trees_at, |tree| tree.at + tree.blocks);
-        missing(used)?;
-        Ok(Self { geometry, journal, resize_at, orphans, content_at, extent_trees, used })
+        let end = extent_trees.last().map_or(trees_at, |tree| tree.at + tree.blocks);
+        missing(end)?;
+        let holes = match options.placement {
+            Placement::Compact => Vec::new(),
+            Placement::Stable => holes(demand, &geometry, own_end, content_at, end),
+        };
+        Ok(Self { geometry, journal, resize_at, orphans, content_at, extent_trees, end, used: end - unused, holes })
     }
 
     /// The extent tree of an inode beyond what fits into the inode.
@@ -195,6 +238,24 @@ fn journal_blocks(blocks: u64, journal: Journal) -> u32 {
 /// The sizes that `mke2fs` chooses (lib/ext2fs, `ext2fs_default_orphan_file_blocks`).
 fn orphan_file_blocks(blocks: u64) -> u32 {
     low_u32((blocks / 4_096).clamp(32, 512))
+}
+
+/// Blocks before the `end`-th free one that are not in use, in order.
+fn holes(demand: &Demand<'_>, geometry: &Geometry, own_end: u64, content_at: u64, end: u64) -> Vec<Range> {
+    let mut holes: Vec<Range> = geometry.skipped.clone();
+    let gaps = demand.gaps.iter().map(|gap| (content_at + gap.at, gap.blocks));
+    for (mut at, mut blocks) in std::iter::once((own_end, content_at - own_end)).chain(gaps) {
+        while blocks > 0 {
+            let (start, contiguous) = geometry.place(at);
+            let piece = contiguous.min(blocks);
+            holes.push(Range { start: start.get(), end: start.get() + piece });
+            (at, blocks) = (at + piece, blocks - piece);
+        }
+    }
+    let last = end.checked_sub(1).map_or(0, |last| geometry.place(last).0.get());
+    holes.retain(|hole| hole.start <= last);
+    holes.sort_unstable();
+    holes
 }
 
 fn extent_trees(
@@ -236,6 +297,8 @@ impl Layout<'_> {
     /// # Errors
     /// As [`layout`]; never [`Error::NoSpace`].
     pub fn minimum_size(tree: &Tree, options: &Options) -> Result<u64, Error> {
+        // What has gaps can do without.
+        let options = &Options { placement: Placement::Compact, ..options.clone() };
         // Hashes decide in which leaf of an index a name is, so the size depends on the seed too.
         let demand = checked_demand(tree, &Identity::of(tree, options), options)?;
         let headroom_bytes = match options.size {
@@ -273,10 +336,10 @@ impl Layout<'_> {
     /// Inodes that are not in use.
     #[must_use]
     pub fn free_inodes(&self) -> u32 {
-        self.inodes() - self.last_ino().get()
+        self.inodes() - self.last_ino().get() + low_u32(u64_of(self.demand.free_inodes.len()))
     }
 
-    /// The highest inode in use; all below it that are not reserved are in use, too.
+    /// The highest inode in use; all below it are reserved, in use, or in [`Demand::free_inodes`].
     pub(crate) fn last_ino(&self) -> Ino {
         self.orphan_ino().unwrap_or(self.demand.last_ino())
     }

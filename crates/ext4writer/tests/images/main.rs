@@ -5,6 +5,7 @@ mod classes;
 mod faults;
 mod kernel;
 mod matrix;
+mod placement;
 mod properties;
 mod reflink;
 mod sizes;
