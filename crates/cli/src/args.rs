@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dockerfile::reference::Reference;
 
 use crate::file_system::FileSystem;
+use crate::file_system::Placement;
 use crate::size::{parse_bytes, parse_size};
 
 /// What `--help` and the manual say last.
@@ -338,6 +339,9 @@ pub(crate) struct Build {
     /// The exact size of the image, as `512MiB`, `1GiB` or bytes, or `auto`: as small as possible with 64 MiB free.
     #[arg(long, default_value = "512MiB", value_parser = parse_size)]
     pub(crate) size: drydock::ImageSize,
+    /// Where files go in the image.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) placement: Placement,
     /// Where the image goes; what a host has to know of it goes beside it, as `.json`.
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: PathBuf,

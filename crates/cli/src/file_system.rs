@@ -15,6 +15,9 @@ pub(crate) struct FileSystem {
     /// The exact size of the image, or `auto`: as small as possible with 64 MiB free.
     #[arg(long, default_value = "512MiB", value_parser = parse_size)]
     size: ImageSize,
+    /// Where files go in the image.
+    #[arg(long, value_enum, default_value_t)]
+    placement: Placement,
     /// The size of a block: 1KiB, 2KiB or 4KiB. Small blocks waste less behind small files; large ones are faster.
     #[arg(long, default_value = "4KiB", value_parser = parse_block_size)]
     block_size: BlockSize,
@@ -68,6 +71,25 @@ enum InodeTables {
     Full,
 }
 
+/// Where files go in an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Placement {
+    /// One after the other.
+    #[default]
+    Compact,
+    /// Those of lower layers where they are without the upper ones, so that images of one base have most of their bytes in common.
+    Stable,
+}
+
+impl From<Placement> for drydock::Placement {
+    fn from(placement: Placement) -> Self {
+        match placement {
+            Placement::Compact => Self::Compact,
+            Placement::Stable => Self::Stable,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Journal {
     Auto,
@@ -83,6 +105,7 @@ impl FileSystem {
     pub(crate) fn options(&self) -> anyhow::Result<ImageOptions> {
         Ok(ImageOptions {
             size: self.size,
+            placement: self.placement.into(),
             block_size: self.block_size,
             uuid: self.uuid,
             hash_seed: self.hash_seed,

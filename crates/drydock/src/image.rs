@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use buildengine::Cancel;
-use ext4writer::{Options, Report};
+use ext4writer::{Options, Placement, Report};
 use fstree::{Kind, Timestamp, Tree};
 use ocilayers::{Digest, Image, ImageRef, OpenOptions, Store};
 
@@ -29,7 +29,9 @@ pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: 
 /// Writes `tree` as an ext4 image to `output`, which appears when it is complete.
 ///
 /// `identity` names the content: where the options have no UUID and no hash seed of the file system they are made from it, and
-/// where they have no time it is that of the youngest file, so that the same content gives the same bytes.
+/// where they have no time it is that of the youngest file, so that the same content gives the same bytes. With [`Placement::Stable`] hash
+/// seed and time are made from the lowest layer, since they are in every directory and every inode of images that are to have much in
+/// common.
 ///
 /// # Errors
 /// The content does not fit (the error says what it needs), can't be read, or the image can't be written.
@@ -44,8 +46,16 @@ pub fn write_image(
         |chosen: Option<[u8; 16]>, what| Some(chosen.unwrap_or_else(|| uuid(&format!("drydock {what} {identity}"))));
     let options = Options {
         uuid: named(options.uuid, "file system"),
-        hash_seed: named(options.hash_seed, "directory hash"),
-        time: options.time.or_else(|| Some(newest(tree))),
+        hash_seed: match options.placement {
+            Placement::Compact => named(options.hash_seed, "directory hash"),
+            Placement::Stable => options.hash_seed,
+        },
+        time: options.time.or_else(|| {
+            Some(match options.placement {
+                Placement::Compact => newest(tree),
+                Placement::Stable => newest_of_base(tree),
+            })
+        }),
         cancel: Some(cancel.flag()),
         ..options.clone()
     };
@@ -79,6 +89,13 @@ fn uuid(name: &str) -> [u8; 16] {
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     bytes
+}
+
+/// The youngest file of the lowest layer, removed since or not.
+fn newest_of_base(tree: &Tree) -> Timestamp {
+    let nodes = tree.generations().next().into_iter().flatten().map(|index| tree.remembered(index).1);
+    let times = nodes.filter(|node| !node.is_directory()).map(|node| node.metadata.mtime);
+    times.fold(Timestamp::default(), Timestamp::max)
 }
 
 fn newest(tree: &Tree) -> Timestamp {

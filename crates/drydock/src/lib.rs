@@ -42,7 +42,9 @@ pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream, Usage};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
-pub use ext4writer::{BlockSize, Features, ImageSize, InodeTables, Inodes, Journal, Options as ImageOptions, Report};
+pub use ext4writer::{
+    BlockSize, Features, ImageSize, InodeTables, Inodes, Journal, Options as ImageOptions, Placement, Report,
+};
 pub use failure::{Failure, FailureCode, explain};
 pub use image::{tree, verify_image, write_image};
 pub use log::Log;
@@ -111,6 +113,7 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     }
     let options = ImageOptions {
         size: request.size,
+        placement: request.placement,
         threads: request.threads,
         durable: true,
         digest: true,

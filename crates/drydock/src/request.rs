@@ -11,7 +11,7 @@ use dockerfile::convert::ConvertOptions;
 use dockerfile::policy::Policy;
 use dockerfile::reference::Reference;
 use dockerfile::source::Source;
-use ext4writer::ImageSize;
+use ext4writer::{ImageSize, Placement};
 use ocilayers::{ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
 
 use crate::error::Error;
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub rootfs_json: Option<&'a Path>,
     /// The size of the image. Default: 512 MiB.
     pub size: ImageSize,
+    /// Where files go in it; [`Placement::Stable`] for images that are shipped as what changed. Default: compact.
+    pub placement: Placement,
     /// Where layers, step results and scratch files are. Default: `/var/cache/drydock`.
     pub state: &'a Path,
     /// An OCI layout and a tag to keep the image under too. Default: none.
@@ -84,6 +86,7 @@ impl<'a> Request<'a> {
             output,
             rootfs_json: None,
             size: ImageSize::Exact(512 << 20),
+            placement: Placement::Compact,
             state: Path::new("/var/cache/drydock"),
             layout: None,
             build_args: Vec::new(),

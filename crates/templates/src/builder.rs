@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Preview, Request};
+use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Placement, Preview, Request};
 
 /// What is to be built.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,7 @@ impl DrydockBuilder {
     fn request<'a>(&'a self, order: &Order<'a>, output: &'a Path) -> Request<'a> {
         let mut request = Request::new(order.dockerfile.as_bytes(), &self.bases, output);
         request.size = order.size;
+        request.placement = Placement::Stable;
         request.state = &self.state;
         request.runtime = self.runtime.as_deref();
         request.allow_missing.clone_from(&self.allow_missing);

@@ -26,6 +26,7 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<ExitCode> {
     let beside = args.output.with_extension("json");
     request.rootfs_json = (beside != args.output).then_some(beside.as_path());
     request.size = args.size;
+    request.placement = args.placement.into();
     request.state = &args.state.dir;
     request.layout = layout.as_ref().map(|(dir, tag)| (dir.as_path(), tag.as_str()));
     request.build_args = build_args(&args.build_args)?;
