@@ -141,11 +141,11 @@ mod tests {
     fn what_each_layer_added_is_known_whatever_came_later() {
         let mut tree = Tree::new(Metadata::default());
         let fifo = || Kind::Fifo;
-        tree.apply(&diff(&[], vec![entry("d", Kind::Directory(Default::default())), entry("d/abc", fifo())])).unwrap();
+        tree.apply(diff(&[], vec![entry("d", Kind::Directory(Default::default())), entry("d/abc", fifo())])).unwrap();
         let directory = tree.lookup(Tree::ROOT, b"d").unwrap();
         let old = tree.lookup(directory, b"abc").unwrap();
-        tree.apply(&diff(&[], vec![entry("d/abc", fifo()), entry("d/abcde", fifo())])).unwrap();
-        tree.apply(&diff(&["d/abcde"], Vec::new())).unwrap();
+        tree.apply(diff(&[], vec![entry("d/abc", fifo()), entry("d/abcde", fifo())])).unwrap();
+        tree.apply(diff(&["d/abcde"], Vec::new())).unwrap();
 
         assert_eq!(tree.generations().collect::<Vec<_>>(), [0..3, 3..5, 5..5]);
         let new = tree.lookup(directory, b"abc").unwrap();
@@ -165,9 +165,9 @@ mod tests {
             let node = Node::directory(Metadata { xattrs, ..Metadata::default() });
             Addition::Entry { path: TreePath::parse(b"d").unwrap(), node }
         };
-        tree.apply(&diff(&[], vec![with(0), with(1)])).unwrap();
-        tree.apply(&diff(&[], vec![with(1)])).unwrap();
-        tree.apply(&diff(&[], vec![with(2), with(3)])).unwrap();
+        tree.apply(diff(&[], vec![with(0), with(1)])).unwrap();
+        tree.apply(diff(&[], vec![with(1)])).unwrap();
+        tree.apply(diff(&[], vec![with(2), with(3)])).unwrap();
         let id = tree.lookup(Tree::ROOT, b"d").unwrap();
         let values = tree.directory_attributes(id, 0);
         let values: Vec<_> = values.iter().map(|(at, xattrs)| (*at, xattrs[b"user.a".as_slice()][0])).collect();
@@ -177,9 +177,9 @@ mod tests {
     #[test]
     fn a_removed_directory_is_remembered_as_it_was() {
         let mut tree = Tree::new(Metadata::default());
-        tree.apply(&diff(&[], vec![entry("d/a", Kind::Fifo), entry("d/e/b", Kind::Fifo)])).unwrap();
+        tree.apply(diff(&[], vec![entry("d/a", Kind::Fifo), entry("d/e/b", Kind::Fifo)])).unwrap();
         let directory = tree.lookup(Tree::ROOT, b"d").unwrap();
-        tree.apply(&diff(&["d"], Vec::new())).unwrap();
+        tree.apply(diff(&["d"], Vec::new())).unwrap();
         assert_eq!(tree.directory_sizes(directory, 0), [DirectorySize { generation: 0, entry_bytes: 24 }]);
         assert_eq!(tree.len(), 1);
         // What comes without a change that ends is of one more generation.

@@ -125,7 +125,7 @@ fn bytes() -> Vec<u8> {
 fn apply(tree: &mut Tree, mut diff: Diff) {
     loop {
         let mut changed = tree.clone();
-        match changed.apply(&diff) {
+        match changed.apply(diff.clone()) {
             Ok(()) => return *tree = changed,
             Err(error) => {
                 let (additions, removals) = (diff.additions.len(), diff.removals.len());
@@ -343,12 +343,12 @@ fn another_mode_moves_no_byte_of_a_file() {
     let mut node = lower.node(old).clone();
     node.metadata.mode = 0o600;
     // The content of a copy is somewhere else.
-    let mut again = Diff { additions: vec![Addition::Entry { path, node }], ..Diff::default() };
+    let mut again = Diff::default();
     let source = again.sources.add(Arc::new(bytes()));
-    if let Addition::Entry { node: Node { kind: Kind::File(content), .. }, .. } = &mut again.additions[0] {
-        *content = std::mem::take(content).with_sources(|_| source);
-    }
-    upper.apply(&again).unwrap();
+    let Kind::File(content) = &node.kind else { unreachable!("it was made as a file") };
+    node.kind = Kind::File(Content::stored(source, 0, content.size_bytes()));
+    again.additions.push(Addition::Entry { path, node });
+    upper.apply(again).unwrap();
     let options = stable(96 << 20, BlockSize::Kib4, Features::default());
     let images = [&lower, &upper].map(|tree| image(tree, &options));
     let paths = [b"large/7".to_vec()];
