@@ -32,7 +32,7 @@ enum Step {
 fn path(choice: usize) -> String {
     let names = ["a", "b", "c", "d", "e", "f"];
     let mut path = names[choice % 6].to_owned();
-    if choice / 6 % 4 > 0 {
+    if !(choice / 6).is_multiple_of(4) {
         path = format!("{path}/{}", names[choice / 24 % 6]);
     }
     path
@@ -118,7 +118,7 @@ fn without_user(metadata: &Metadata) -> Metadata {
 }
 
 fn bytes() -> Vec<u8> {
-    (0..SOURCE_LEN).map(|at| u8::try_from(at * 2_654_435_761 >> 7 & 0xFF).unwrap() | 1).collect()
+    (0..SOURCE_LEN).map(|at| u8::try_from(((at * 2_654_435_761) >> 7) & 0xFF).unwrap() | 1).collect()
 }
 
 /// Applies a layer as far as it can be: steps that lead nowhere are left out.
