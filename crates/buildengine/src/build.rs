@@ -7,8 +7,9 @@ use fstree::{Addition, Diff, Kind, Metadata, Node, Timestamp, Tree, TreePath};
 use ocilayers::{Layer, Store};
 
 use crate::cache::key::{Inputs, Key, chain};
+use crate::cache::remote::{self, MadeStep, RemoteCache};
 use crate::cache::shelf::Shelf;
-use crate::cache::store::StepCache;
+use crate::cache::store::{Entry, StepCache};
 use crate::cancel::Cancel;
 use crate::error::{Error, PassedLimit};
 use crate::event::Event;
@@ -89,6 +90,8 @@ pub struct Engine<'a> {
     /// A directory of the engine's own on a file system that can carry an overlay: scratch files, root directories, the
     /// step cache and cache mounts are below it.
     pub state: &'a Path,
+    /// What other hosts made. None: nothing is asked and nothing is told.
+    pub remote: Option<&'a dyn RemoteCache>,
     /// How.
     pub options: Options,
 }
@@ -188,9 +191,12 @@ impl Engine<'_> {
         for action in &step.actions {
             let Some(below) = layers else { return Ok(Forecast::RunsAfterAnother) };
             let inputs = self.inputs(below, action);
-            match self.known(cache, &inputs.key())? {
+            let key = inputs.key();
+            let known = self.known(cache, &key)?.map(|layer| layer.map(|layer| layer.diff_id().to_string()));
+            let elsewhere = || Some(self.remote_entry(cache, &key, &Cancel::default())?.1.layer);
+            match known.or_else(elsewhere) {
                 Some(layer) => {
-                    below.extend(layer.map(|layer| layer.diff_id().to_string()));
+                    below.extend(layer);
                     forecast = Forecast::Cached;
                 }
                 None => {
@@ -219,6 +225,42 @@ impl Engine<'_> {
     fn scope(&self, run: &Run) -> &str {
         let has_cache = run.mounts.iter().any(|mount| matches!(mount, RunMount::Cache { .. }));
         if self.options.private || has_cache { &self.options.owner } else { "" }
+    }
+
+    /// Gets the result of a step that another host made into this one's caches; whether there was one.
+    fn fetch(&self, cache: &StepCache, key: &Key, cancel: &Cancel) -> Result<bool, Error> {
+        let Some((remote, entry, age)) = self.remote_entry(cache, key, cancel) else { return Ok(false) };
+        if let Some(name) = &entry.layer {
+            let Ok(diff_id) = name.parse() else { return Ok(false) };
+            if self.store.get(&diff_id)?.is_none() {
+                let Some(blob) = remote.layer(name, self.options.layer_limits.layer_bytes, cancel) else {
+                    return Ok(false);
+                };
+                if let Err(error) = self.store.insert(&diff_id, blob) {
+                    tracing::warn!(
+                        layer = name,
+                        error = &error as &dyn std::error::Error,
+                        "a layer of another host is not used"
+                    );
+                    remote.refuse_layer(name);
+                    return Ok(false);
+                }
+            }
+        }
+        cache.take(key, &entry, age)?;
+        Ok(true)
+    }
+
+    /// What another host says of a step, if it may be used.
+    fn remote_entry(
+        &self,
+        cache: &StepCache,
+        key: &Key,
+        cancel: &Cancel,
+    ) -> Option<(&dyn RemoteCache, Entry, Duration)> {
+        let remote = self.remote.filter(|_| !self.options.no_cache)?;
+        let (bytes, age) = remote.step(key.as_str(), cancel).filter(|(_, age)| cache.takes(*age))?;
+        Some((remote, remote::entry(key, &bytes)?, age))
     }
 
     /// The result of an action, if it is kept; `Some(None)` is that of one which changed nothing.
@@ -269,13 +311,16 @@ impl Build<'_> {
         } else {
             Some(self.cache.claim(&key, self.cancel, &mut || (self.on_event)(Event::StepWaiting))?)
         };
-        // Who had the claim before may have made it; if that failed, it is made here.
-        if self.use_cached(&key)? {
+        // Who had the claim before may have made it; if that failed, another host may have; if none did, it is made here.
+        if self.use_cached(&key)? || (self.engine.fetch(&self.cache, &key, self.cancel)? && self.use_cached(&key)?) {
             return Ok(());
         }
         let made = self.run(number, step, run)?;
         let layer = made.as_ref().map(|(layer, _)| layer.diff_id().to_string());
-        self.cache.put(&key, &inputs, layer, &self.engine.options.owner, &step.text)?;
+        let entry = self.cache.put(&key, &inputs, layer, &self.engine.options.owner, &step.text)?;
+        if let Some(remote) = self.engine.remote {
+            remote.put(MadeStep::new(&key, &entry, made.as_ref().map(|(layer, _)| layer.clone())));
+        }
         made.into_iter().for_each(|(layer, upper)| self.stack.push(layer, Some(upper)));
         Ok(())
     }

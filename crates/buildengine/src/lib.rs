@@ -49,6 +49,7 @@ mod usage;
 mod users;
 
 pub use build::{Built, Engine, Forecast, Options};
+pub use cache::remote::{MadeStep, RemoteCache};
 pub use cache::whole::write_whole;
 pub use cancel::Cancel;
 pub use error::{Error, PassedLimit};

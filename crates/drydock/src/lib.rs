@@ -38,7 +38,7 @@ use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
 pub use buildengine::sandbox::{AllowedAddress, Missing, NetworkMode, NetworkPolicy};
-pub use buildengine::{Cancel, Event, Limits as StepLimits, Stream, Usage};
+pub use buildengine::{Cancel, Event, Limits as StepLimits, MadeStep, RemoteCache, Stream, Usage};
 pub use dockerfile::diagnostic::Severity;
 pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
@@ -100,7 +100,13 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     phases.end("base");
 
     let sandbox = request.sandbox();
-    let engine = Engine { store: &store, sandbox: &sandbox, state: request.state, options: request.engine_options() };
+    let engine = Engine {
+        store: &store,
+        sandbox: &sandbox,
+        state: request.state,
+        remote: request.remote,
+        options: request.engine_options(),
+    };
     let built = engine.build(&plan, layers, cancel, on_event)?;
     phases.end("steps");
 

@@ -84,7 +84,13 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
 
     let store = Store::open(&request.state.join("layers"), request.limits)?;
     let sandbox = request.sandbox();
-    let engine = Engine { store: &store, sandbox: &sandbox, state: request.state, options: request.engine_options() };
+    let engine = Engine {
+        store: &store,
+        sandbox: &sandbox,
+        state: request.state,
+        remote: request.remote,
+        options: request.engine_options(),
+    };
     let forecasts = engine.forecast(&plan, &config::diff_ids(image.config()))?;
     let base_id = Digest::of(image.config()).hex();
     let steps = plan.steps.iter().zip(forecasts).map(|(step, forecast)| PreviewStep {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use buildengine::Cancel;
 use buildengine::sandbox::{FoundRuntime, Missing, NetworkPolicy};
+use buildengine::{Cancel, RemoteCache};
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -74,6 +74,8 @@ pub struct Request<'a> {
     /// Whose build it is, in whatever form the host names its users; results of steps with private inputs and cache mounts are
     /// kept apart by it. Default: empty, the host itself.
     pub owner: &'a str,
+    /// Results of steps that other hosts made. Default: none.
+    pub remote: Option<&'a dyn RemoteCache>,
 }
 
 impl<'a> Request<'a> {
@@ -103,6 +105,7 @@ impl<'a> Request<'a> {
             no_cache: false,
             cache_max_age: None,
             owner: "",
+            remote: None,
         }
     }
 

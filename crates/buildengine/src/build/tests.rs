@@ -3,8 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fstree::{Addition, Content, Diff, Kind, Metadata, Node, Removal, Timestamp, TreePath};
@@ -94,7 +96,7 @@ impl World {
         actions: &[Action],
         options: Options,
     ) -> (Result<Built, Error>, Vec<String>) {
-        let engine = Engine { store: &self.store, sandbox, state: self.dir.path(), options };
+        let engine = Engine { store: &self.store, sandbox, state: self.dir.path(), remote: None, options };
         let steps = actions.iter().zip(1..).map(|(action, line)| Step::for_test(line, action.clone())).collect();
         let mut events = Vec::new();
         let plan = Plan::for_test(steps);
@@ -209,8 +211,13 @@ fn identical_steps_in_flight_run_once_unless_the_first_fails() {
         let sandbox = Slow { first_fails, ..Slow::default() };
         let base = world.base();
         let build = || {
-            let engine =
-                Engine { store: &world.store, sandbox: &sandbox, state: world.dir.path(), options: Options::default() };
+            let engine = Engine {
+                store: &world.store,
+                sandbox: &sandbox,
+                state: world.dir.path(),
+                remote: None,
+                options: Options::default(),
+            };
             let plan = Plan::for_test(vec![Step::for_test(1, run("x"))]);
             let mut waited = false;
             let built = engine.build(&plan, base.clone(), &Cancel::default(), &mut |event| {
@@ -276,7 +283,7 @@ fn a_forecast_says_what_changed() {
     let sandbox = Scripted::default();
     world.build(&sandbox, &[run("write new")], Options::default()).0.unwrap();
     let forecast = |action: Action, options: Options| {
-        let engine = Engine { store: &world.store, sandbox: &sandbox, state: world.dir.path(), options };
+        let engine = Engine { store: &world.store, sandbox: &sandbox, state: world.dir.path(), remote: None, options };
         let base: Vec<String> = world.base().iter().map(|layer| layer.diff_id().to_string()).collect();
         let plan = Plan::for_test(vec![Step::for_test(1, action), Step::for_test(2, run("write newer"))]);
         engine.forecast(&plan, &base).unwrap()
@@ -395,8 +402,13 @@ fn the_real_runtime_isolates_and_leaves_only_what_the_command_changed() {
         gid: 0,
     };
     step.mounts = vec![cache, RunMount::Tmpfs { target: "/mem".to_owned(), size_bytes: Some(1 << 20) }];
-    let engine =
-        Engine { store: &world.store, sandbox: &runtime, state: world.dir.path(), options: Options::default() };
+    let engine = Engine {
+        store: &world.store,
+        sandbox: &runtime,
+        state: world.dir.path(),
+        remote: None,
+        options: Options::default(),
+    };
     let mut said = Vec::new();
     let plan = Plan::for_test(vec![Step::for_test(1, Action::Run(step))]);
     let built = engine.build(&plan, base, &Cancel::default(), &mut |event| {
@@ -431,4 +443,108 @@ fn a_removal_with_a_marked_name_is_said_where_it_cannot_be_kept() {
     let removals = vec![Removal::Path(TreePath::parse(long.as_bytes()).unwrap())];
     let error = world.store.commit(&Diff { removals, ..Diff::default() }).unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
+}
+
+/// What hosts share, in memory.
+#[derive(Debug, Default)]
+struct Remote {
+    steps: Mutex<BTreeMap<String, Vec<u8>>>,
+    layers: Mutex<BTreeMap<String, Vec<u8>>>,
+    age: Duration,
+}
+
+impl RemoteCache for Remote {
+    fn step(&self, key: &str, _: &Cancel) -> Option<(Vec<u8>, Duration)> {
+        self.steps.lock().unwrap().get(key).map(|entry| (entry.clone(), self.age))
+    }
+
+    fn layer(&self, diff_id: &str, _: u64, _: &Cancel) -> Option<File> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(self.layers.lock().unwrap().get(diff_id)?).unwrap();
+        file.rewind().unwrap();
+        Some(file)
+    }
+
+    fn refuse_layer(&self, diff_id: &str) {
+        self.layers.lock().unwrap().remove(diff_id);
+    }
+
+    fn put(&self, made: MadeStep) {
+        self.steps.lock().unwrap().insert(made.key().to_owned(), made.entry().to_vec());
+        if let Some(diff_id) = made.layer() {
+            let mut blob = Vec::new();
+            made.write_layer(&mut blob).unwrap();
+            self.layers.lock().unwrap().insert(diff_id, blob);
+        }
+    }
+}
+
+/// Builds `write new` on a host; how many commands ran, and the layer that came of it.
+fn build_on(host: &World, remote: &Remote, options: Options) -> (usize, String) {
+    let sandbox = Scripted::default();
+    let remote: Option<&dyn RemoteCache> = Some(remote);
+    let engine = Engine { store: &host.store, sandbox: &sandbox, state: host.dir.path(), remote, options };
+    let plan = Plan::for_test(vec![Step::for_test(1, run("write new"))]);
+    let base = host.base();
+    let names: Vec<String> = base.iter().map(|layer| layer.diff_id().to_string()).collect();
+    let forecast = engine.forecast(&plan, &names).unwrap();
+    let built = engine.build(&plan, base, &Cancel::default(), &mut |_| ()).unwrap();
+    let ran = sandbox.jobs.borrow().len();
+    // A layer that turns out to be another one is not foreseen.
+    assert!(ran == 1 || forecast == [Forecast::Cached]);
+    (ran, built.layers.last().unwrap().diff_id().to_string())
+}
+
+#[test]
+fn what_another_host_made_is_used_if_it_is_what_it_should_be() {
+    let (Some(here), Some(there)) = (World::new(), World::new()) else { return };
+    let remote = Remote::default();
+    let (ran, layer) = build_on(&here, &remote, Options::default());
+    assert_eq!((ran, remote.steps.lock().unwrap().len()), (1, 1));
+    let right = remote.layers.lock().unwrap()[&layer].clone();
+
+    // Damaged, cut off, another layer, no archive: the step runs, and the layer is asked for no more.
+    let other = zstd_of(b"no archive");
+    let mut damaged = right.clone();
+    damaged[right.len() / 2] ^= 1;
+    for wrong in [damaged, right[..right.len() - 3].to_vec(), other, Vec::new()] {
+        let host = World::new().unwrap();
+        remote.layers.lock().unwrap().insert(layer.clone(), wrong);
+        assert_eq!(build_on(&host, &share(&remote), Options::default()).0, 1);
+    }
+    remote.layers.lock().unwrap().insert(layer.clone(), right);
+    // An entry of another key, or none at all.
+    let entries = remote.steps.lock().unwrap().clone();
+    let (key, entry) = entries.first_key_value().unwrap();
+    let text = String::from_utf8(entry.clone()).unwrap();
+    for wrong in [text.replace(key, &"0".repeat(64)), text[1..].to_owned(), text.replace("sha256:", "../")] {
+        let host = World::new().unwrap();
+        let lying = share(&remote);
+        lying.steps.lock().unwrap().insert(key.clone(), wrong.into_bytes());
+        assert_eq!(build_on(&host, &lying, Options::default()).0, 1);
+    }
+
+    // Too old, or not wanted.
+    let old = Remote { age: Duration::from_secs(100), ..share(&remote) };
+    let host = World::new().unwrap();
+    assert_eq!(build_on(&host, &old, Options { max_age: Some(Duration::from_secs(50)), ..Options::default() }).0, 1);
+    assert_eq!(build_on(&host, &share(&remote), Options { no_cache: true, ..Options::default() }).0, 1);
+
+    assert_eq!(build_on(&there, &remote, Options::default()), (0, layer.clone()));
+    // From now on it has it itself.
+    assert_eq!(build_on(&there, &Remote::default(), Options::default()), (0, layer));
+}
+
+fn zstd_of(content: &[u8]) -> Vec<u8> {
+    // A frame with one raw block (RFC 8878, 3.1.1): magic, no checksum and one byte of size, the last block.
+    let len = u8::try_from(content.len()).unwrap();
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, len, len << 3 | 1, len >> 5, 0], content].concat()
+}
+
+fn share(remote: &Remote) -> Remote {
+    Remote {
+        steps: Mutex::new(remote.steps.lock().unwrap().clone()),
+        layers: Mutex::new(remote.layers.lock().unwrap().clone()),
+        age: remote.age,
+    }
 }

@@ -3,6 +3,7 @@
 mod claim;
 pub(crate) mod key;
 mod lock;
+pub(crate) mod remote;
 pub(crate) mod shelf;
 pub(crate) mod space;
 pub(crate) mod store;

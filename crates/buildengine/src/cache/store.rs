@@ -52,7 +52,7 @@ impl StepCache {
     /// The result of that key, if there is one that is not too old. An entry that can't be understood is none.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let entry = self.read(key.as_str())?;
-        let entry = entry.filter(|(_, age)| self.max_age.is_none_or(|max| *age <= max)).map(|(entry, _)| entry);
+        let entry = entry.filter(|(_, age)| self.takes(*age)).map(|(entry, _)| entry);
         if entry.is_some() {
             self.used(key);
         }
@@ -91,7 +91,7 @@ impl StepCache {
         layer: Option<String>,
         owner: &str,
         text: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Entry, Error> {
         // The entry comes last: as long as it is not there the step is done again, and so are the writes that a kill broke off.
         // Of two builds that write the list at once one may lose its line: then less can be said, and no more.
         let list = instruction(owner, text);
@@ -102,6 +102,21 @@ impl StepCache {
         self.write(&list, keys.join("\n").as_bytes())?;
         let entry = Entry { layer, inputs: inputs.remembered() };
         self.write(key.as_str(), &serde_json::to_vec(&entry).expect("entries have string keys"))?;
+        self.prune()?;
+        Ok(entry)
+    }
+
+    /// Whether a result of that age is used.
+    pub(crate) fn takes(&self, age: Duration) -> bool {
+        self.max_age.is_none_or(|max| age <= max)
+    }
+
+    /// Remembers an entry that was made elsewhere so long ago. Its layer must be durable already.
+    pub(crate) fn take(&self, key: &Key, entry: &Entry, age: Duration) -> Result<(), Error> {
+        self.write(key.as_str(), &serde_json::to_vec(entry).expect("entries have string keys"))?;
+        let made = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        // If it is lost the entry is younger than it should be, but not wrong.
+        let _ = File::open(self.dir.join(key.as_str())).and_then(|file| file.set_modified(made));
         self.prune()
     }
 

@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::whiteout;
 
+/// How hard zstd tries: about as fast as a disk writes.
+const BLOB_LEVEL: i32 = 3;
+
 /// A layer: an uncompressed tar, verified, open. As long as it, or a tree made of it, is there, no store evicts it.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -58,6 +61,14 @@ impl Layer {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.size
+    }
+
+    /// Writes the tar compressed with zstd, as [`crate::Store::insert`] takes it.
+    ///
+    /// # Errors
+    /// It can't be read, or `out` not written.
+    pub fn write_blob(&self, out: impl io::Write) -> io::Result<()> {
+        zstd::stream::copy_encode(self.reader(), out, BLOB_LEVEL)
     }
 
     /// A reader of the tar from its start.

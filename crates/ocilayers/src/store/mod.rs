@@ -14,6 +14,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -178,6 +179,24 @@ impl Store {
             inflated.map_err(wrong)?;
             Ok((found, ingested?))
         })
+    }
+
+    /// Keeps the layer of that diff_id, which `blob` holds compressed or not, if it is not there: the whole of the file, verified.
+    ///
+    /// # Errors
+    /// The blob is another layer or none, passes a limit, or the store can't be written. Nothing is kept then.
+    pub fn insert(&self, diff_id: &Digest, blob: File) -> Result<Layer, Error> {
+        if let Some(known) = self.get(diff_id)? {
+            return Ok(known);
+        }
+        let bytes = blob.metadata().map_err(Error::file(self.dir.path()))?.len();
+        let layer = LayerBlob { diff_id: *diff_id, blob: None, media_type: None, member: None };
+        let partial = self.partial()?;
+        let (_, ingested) = self.pass_inline(&layer, Blob::new(blob, bytes), &partial, diff_id)?;
+        check_digest("the diff_id of a layer", diff_id, &ingested.diff_id)?;
+        let layer = self.keep(Fetched::New(partial, ingested))?;
+        self.dir.evict(self.limits.store_bytes).map_err(Error::file(self.dir.path()))?;
+        Ok(layer)
     }
 
     /// Keeps a change as a layer.
