@@ -237,11 +237,8 @@ impl Engine<'_> {
                     return Ok(false);
                 };
                 if let Err(error) = self.store.insert(&diff_id, blob) {
-                    tracing::warn!(
-                        layer = name,
-                        error = &error as &dyn std::error::Error,
-                        "a layer of another host is not used"
-                    );
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(layer = name, error, "a layer of another host is not used");
                     remote.refuse_layer(name);
                     return Ok(false);
                 }

@@ -58,6 +58,10 @@ pub struct Config {
     pub owner_quota_bytes: u64,
     /// All images.
     pub images_quota_bytes: u64,
+    /// Chunks of images on this host.
+    pub chunks_bytes: u64,
+    /// Layers that hosts keep for each other.
+    pub shared_cache_bytes: u64,
     /// A build as a whole.
     pub build_timeout_seconds: u64,
     /// One RUN step.
@@ -115,6 +119,8 @@ impl Default for Config {
             disk_size_bytes_max: service.disk_size_bytes_max,
             owner_quota_bytes: service.owner_quota_bytes,
             images_quota_bytes: service.images_quota_bytes,
+            chunks_bytes: service.chunks_bytes,
+            shared_cache_bytes: service.shared_cache_bytes,
             build_timeout_seconds: service.build_timeout.as_secs(),
             step_timeout_seconds: steps.time.as_secs(),
             step_memory_bytes: steps.memory_bytes,
@@ -134,7 +140,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 34] = [
+const KEYS: [(&str, &str, &str); 36] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -145,7 +151,7 @@ const KEYS: [(&str, &str, &str); 34] = [
     ),
     (
         "objects",
-        "For many hosts with one database: images and logs, in a directory that they mount or in s3://BUCKET/PREFIX (credentials: AWS_*).",
+        "For many hosts with one database: images, logs and layers, in a directory that they mount or in s3://BUCKET/PREFIX (credentials: AWS_*).",
         "\"/srv/drydock/objects\"",
     ),
     (
@@ -184,6 +190,12 @@ const KEYS: [(&str, &str, &str); 34] = [
     ("disk_size_bytes_max", "The largest size that a request may name.", ""),
     ("owner_quota_bytes", "What all images of one owner may come to, at their full size.", ""),
     ("images_quota_bytes", "What all images may take of the disk.", ""),
+    (
+        "chunks_bytes",
+        "With objects: what this host keeps of chunks of images on its disk, to fetch only what it lacks.",
+        "",
+    ),
+    ("shared_cache_bytes", "With objects: what hosts keep there of layers of RUN steps for each other.", ""),
     ("build_timeout_seconds", "How long one build may take.", ""),
     ("step_timeout_seconds", "How long one RUN step may take.", ""),
     ("step_memory_bytes", "Memory that one RUN step may use; all of the host's if it is not set.", "2147483648"),
@@ -318,6 +330,8 @@ impl Config {
             disk_size_bytes_max: self.disk_size_bytes_max,
             owner_quota_bytes: self.owner_quota_bytes,
             images_quota_bytes: self.images_quota_bytes,
+            chunks_bytes: self.chunks_bytes,
+            shared_cache_bytes: self.shared_cache_bytes,
             build_timeout: Duration::from_secs(self.build_timeout_seconds),
             lease: Duration::from_secs(self.lease_seconds),
             interruptions_max: self.interruptions_max,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Placement, Preview, Request};
+use drydock::{Base, Cancel, Checked, Event, Failure, ImageSize, JsonAnswer, Placement, Preview, RemoteCache, Request};
 
 /// What is to be built.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,8 @@ pub struct Order<'a> {
     pub no_cache: bool,
     /// Whose template it is: what is private to a user is kept from the others by this name.
     pub owner: &'a str,
+    /// Results of steps that other hosts made.
+    pub remote: Option<&'a dyn RemoteCache>,
 }
 
 /// An image that was made.
@@ -149,6 +151,7 @@ impl DrydockBuilder {
         request.threads = self.threads;
         request.no_cache = order.no_cache;
         request.owner = order.owner;
+        request.remote = order.remote;
         request
     }
 

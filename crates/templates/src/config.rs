@@ -38,6 +38,10 @@ pub struct Config {
     pub interruptions_max: u32,
     /// Bytes of log of one attempt. Default: 32 MiB.
     pub log_bytes_max: u64,
+    /// Bytes of chunks that are kept on this host to make images of, where there are `objects`. Default: 8 GiB.
+    pub chunks_bytes: u64,
+    /// Bytes of layers of steps that hosts keep for each other among the objects. Default: 100 GiB.
+    pub shared_cache_bytes: u64,
     /// How long an image stays that no template has any more. Default: 1 hour.
     pub grace: Duration,
 }
@@ -62,6 +66,8 @@ impl Config {
             lease: Duration::from_secs(30),
             interruptions_max: 2,
             log_bytes_max: 32 << 20,
+            chunks_bytes: 8 << 30,
+            shared_cache_bytes: 100 << 30,
             grace: Duration::from_secs(3_600),
         }
     }

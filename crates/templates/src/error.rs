@@ -122,6 +122,23 @@ pub enum Error {
         /// Which.
         digest: String,
     },
+    /// An image of before there were chunks.
+    #[error(
+        "this image is kept whole, as versions before chunks did; build the template again with `no_cache` to have it in chunks"
+    )]
+    NoManifest,
+    /// A range of a pack that is none, or too large.
+    #[error("this is no range of a pack that can be had: at most {max} bytes at a time")]
+    PackRange {
+        /// The most bytes.
+        max: u64,
+    },
+    /// Images and chunks.
+    #[error("the chunks of an image")]
+    Chunks(#[from] imagechunks::Error),
+    /// Chunks without objects.
+    #[error("images are kept in chunks where `objects` is set, and it is not")]
+    ChunksAlone,
     /// Another process serves the same data.
     #[error("{} is in use by another process", path.display())]
     InUse {

@@ -28,6 +28,7 @@
 
 mod artifact;
 mod builder;
+mod chunks;
 mod clock;
 mod config;
 mod error;
@@ -41,6 +42,7 @@ mod publish;
 mod recover;
 mod service;
 mod shared;
+mod steps;
 pub mod store;
 mod template;
 mod worker;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use drydock::{Checked, Failure, FailureCode, ImageSize, Preview, explain};
+use drydock::{Checked, Failure, FailureCode, ImageSize, Preview, RemoteCache, explain};
 use sha2::{Digest, Sha256};
 
 use crate::artifact::Images;
 use crate::builder::{BuildError, Builder, Order};
+use crate::chunks::Chunks;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::config::Config;
 use crate::error::Error;
@@ -23,6 +25,7 @@ use crate::hub::Hub;
 use crate::key::{ApiKey, KeyRecord};
 use crate::objects::Objects;
 use crate::shared::{self, Shared};
+use crate::steps::SharedSteps;
 use crate::store::{self, Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Postgres, Store};
 use crate::template::{Invalid, Name, Owner, Selector, Template, TemplateId};
 use crate::worker::{Running, Why};
@@ -138,6 +141,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     /// What is shared with other hosts, if this is one of many.
     pub(crate) shared: Option<Arc<Shared>>,
+    /// What its builds know of each other's steps then.
+    pub(crate) steps: Option<SharedSteps>,
     pub(crate) builder: Box<dyn Builder>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) images: Images,
@@ -187,6 +192,11 @@ impl Inner {
         }
     }
 
+    /// What other hosts know of steps.
+    pub(crate) fn remote(&self) -> Option<&dyn RemoteCache> {
+        self.steps.as_ref().map(|steps| -> &dyn RemoteCache { steps })
+    }
+
     /// Whether that image can be used again.
     pub(crate) fn has_image(&self, digest: &str) -> bool {
         self.shared.is_some() || self.images.path(digest).exists()
@@ -196,7 +206,10 @@ impl Inner {
     fn collect(&self) -> Result<(), Error> {
         self.collect_images()?;
         match &self.shared {
-            Some(shared) => shared.collect(),
+            Some(shared) => {
+                shared.collect()?;
+                shared.collect_steps(self.config.shared_cache_bytes)
+            }
             None => Ok(()),
         }
     }
@@ -237,7 +250,9 @@ impl Templates {
             (Some(address), Some(objects)) => {
                 let scratch = config.data.join("images").join("tmp");
                 let store = Arc::new(Postgres::open(address)?);
-                let shared = Shared { store: Arc::clone(&store), objects: Objects::open(objects, &node, &scratch)? };
+                let objects = Objects::open(objects, &node, &scratch)?;
+                let chunks = Chunks::open(&config.data.join("chunks"), config.chunks_bytes)?;
+                let shared = Shared { store: Arc::clone(&store), objects, chunks };
                 (store, Some(Arc::new(shared)))
             }
         };
@@ -257,6 +272,7 @@ impl Templates {
         let inner = Inner {
             config,
             store,
+            steps: shared.clone().map(SharedSteps::new),
             shared,
             builder: Box::new(builder),
             clock: Box::new(clock),
@@ -287,6 +303,12 @@ impl Templates {
             let thread = std::thread::Builder::new().name("changes".to_owned());
             let listen = move || shared::listen(&inner, &shared);
             threads.push(thread.spawn(listen).expect("the system has threads at the start"));
+        }
+        if self.inner.steps.is_some() {
+            let inner = Arc::clone(&self.inner);
+            let put = move || inner.steps.iter().for_each(|steps| steps.put_made(|| inner.is_stopping()));
+            let thread = std::thread::Builder::new().name("step results".to_owned());
+            threads.push(thread.spawn(put).expect("the system has threads at the start"));
         }
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new().name("collector".to_owned());
@@ -356,8 +378,8 @@ impl Templates {
     pub fn preview(&self, owner: &Owner, submission: &Submission) -> Result<Preview, Error> {
         self.checked(owner, submission)?;
         let size = self.inner.image_size(submission.disk_size_bytes);
-        let order =
-            Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache, owner: owner.as_str() };
+        let (dockerfile, no_cache, remote) = (&submission.dockerfile, submission.no_cache, self.inner.remote());
+        let order = Order { dockerfile, size, no_cache, owner: owner.as_str(), remote };
         self.inner.builder.preview(&order, &drydock::Cancel::default()).map_err(|error| match error {
             BuildError::Refused(answer) => Error::Refused { answer },
             BuildError::Failed(card) => Error::Preview(card.message),
@@ -369,8 +391,13 @@ impl Templates {
         let name = submission.name.parse().map_err(|why: Invalid| Error::Name { given: given(), why })?;
         let size_bytes = self.inner.size_bytes(submission.disk_size_bytes)?;
         let size = self.inner.image_size(submission.disk_size_bytes);
-        let order =
-            Order { dockerfile: &submission.dockerfile, size, no_cache: submission.no_cache, owner: owner.as_str() };
+        let order = Order {
+            dockerfile: &submission.dockerfile,
+            size,
+            no_cache: submission.no_cache,
+            owner: owner.as_str(),
+            remote: None,
+        };
         let checked = self.inner.builder.check(&order);
         if !checked.answer.accepted {
             return Err(Error::Refused { answer: Box::new(checked.answer) });
@@ -491,6 +518,35 @@ impl Templates {
             shared.fetch_image(&digest, template.ext4_size_bytes, &self.inner.images)?;
         }
         Ok(Resolved { image, config, template })
+    }
+
+    /// The manifest of the image that a sandbox of that name boots (`imagechunks`), for who has chunks of other images already.
+    ///
+    /// # Errors
+    /// There is no ready template of that name, or its image is not kept in chunks.
+    pub fn manifest(&self, owner: &Owner, selector: &Selector) -> Result<Vec<u8>, Error> {
+        let (shared, digest) = self.chunked(owner, selector)?;
+        shared.manifest_for(owner, &digest)
+    }
+
+    /// Bytes of a pack which the manifest of that template names; of no other one. At most 16 MiB at a time.
+    ///
+    /// # Errors
+    /// There is no ready template of that name, its manifest does not name the pack, or the pack has no such bytes.
+    pub fn pack_range(
+        &self,
+        owner: &Owner,
+        selector: &Selector,
+        pack: &str,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, Error> {
+        let (shared, digest) = self.chunked(owner, selector)?;
+        shared.pack_range(owner, &digest, pack, range)
+    }
+
+    fn chunked(&self, owner: &Owner, selector: &Selector) -> Result<(&Shared, String), Error> {
+        let digest = self.get(owner, selector)?.image_digest.ok_or(Error::NotFound)?;
+        Ok((self.inner.shared.as_ref().ok_or(Error::ChunksAlone)?, digest))
     }
 
     /// Whose key that is, if it is one and was not revoked.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use drydock::explain;
 
-use crate::artifact::{Images, remove_file};
+use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::lifecycle::Status;
 use crate::log::{self, LogReader};
-use crate::objects::{ImageObject, Logs, Objects};
+use crate::objects::{ImageObject, Logs, Objects, Origin};
 use crate::service::Inner;
 use crate::store::{Change, Postgres, Store};
 use crate::template::TemplateId;
@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) store: Arc<Postgres>,
     pub(crate) objects: Objects,
+    pub(crate) chunks: Chunks,
 }
 
 impl Shared {
@@ -42,22 +43,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Gets an image of that size which this host lacks.
-    pub(crate) fn fetch_image(&self, digest: &str, size_bytes: u64, images: &Images) -> Result<(), Error> {
-        let temporary = images.fetching(digest);
-        let fetched = self.objects.fetch_image(digest, size_bytes, &temporary).and_then(|there| match there {
-            true => images.keep(&temporary, digest).map(drop),
-            false => Err(Error::ImageGone { digest: digest.to_owned() }),
-        });
-        if fetched.is_err() {
-            remove_file(&temporary)?;
-        }
-        fetched
-    }
-
     /// Removes what no template has any more, whichever host left it.
     pub(crate) fn collect(&self) -> Result<(), Error> {
         self.collect_images()?;
+        self.collect_chunks()?;
         // A host that was killed between the end of a template and this.
         for id in self.store.ended_logs()? {
             self.archive(&id, u32::MAX)?;
@@ -71,6 +60,29 @@ impl Shared {
         Ok(())
     }
 
+    /// Packs that no manifest refers to, and what is among the objects without a row.
+    fn collect_chunks(&self) -> Result<(), Error> {
+        for pack in self.store.condemn_packs()? {
+            // The row goes last: who is killed between the two leaves a pack that is condemned still.
+            self.objects.remove_pack(&pack)?;
+            self.store.forget_pack(&pack)?;
+        }
+        // A host that came back late may have put these after their rows were gone.
+        let manifests = self.objects.manifests()?;
+        let origins: Vec<Origin> = manifests.iter().map(|object| object.origin.clone()).collect();
+        let living = self.store.living_manifests(&origins)?;
+        for orphan in manifests.iter().filter(|object| !living.contains(&object.origin)) {
+            self.objects.remove_manifest(orphan)?;
+        }
+        let packs = self.objects.packs()?;
+        let living = self.store.living_packs(&packs)?;
+        for orphan in packs.iter().filter(|object| !living.contains(&object.name)) {
+            self.objects.remove_pack(&orphan.name)?;
+        }
+        Ok(())
+    }
+
+    /// Whole images, which hosts of a version before chunks put.
     fn collect_images(&self) -> Result<(), Error> {
         let known = |objects: Vec<ImageObject>| -> Result<Vec<ImageObject>, Error> {
             let known: BTreeSet<String> = self.store.images()?.into_iter().collect();
@@ -78,9 +90,10 @@ impl Shared {
         };
         let mut orphans = Vec::new();
         for object in known(self.objects.images()?)? {
-            let template = self.store.by_id(&object.id)?;
+            let template = self.store.by_id(&object.origin.id)?;
             // This attempt may still end, and then name it.
-            let may_end = |found: &crate::Template| found.status == Status::Building && found.attempt == object.attempt;
+            let attempt = object.origin.attempt;
+            let may_end = |found: &crate::Template| found.status == Status::Building && found.attempt == attempt;
             if !template.as_ref().is_some_and(may_end) {
                 orphans.push(object);
             }

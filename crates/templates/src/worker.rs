@@ -13,7 +13,6 @@ use crate::artifact::remove_file;
 use crate::builder::{BuildError, Made, Order};
 use crate::error::Error;
 use crate::log::{self, Level, LogWriter};
-use crate::objects::ImageObject;
 use crate::publish::{Closing, Publisher};
 use crate::recover;
 use crate::service::Inner;
@@ -220,7 +219,13 @@ fn guarded(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWrite
 fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>) -> Result<Product, Box<Failure>> {
     let template = &claim.template;
     let size = inner.image_size(template.disk_size_bytes);
-    let order = Order { dockerfile: &claim.dockerfile, size, no_cache: claim.no_cache, owner: template.owner.as_str() };
+    let order = Order {
+        dockerfile: &claim.dockerfile,
+        size,
+        no_cache: claim.no_cache,
+        owner: template.owner.as_str(),
+        remote: None,
+    };
     let preview = inner.builder.preview(&order, &running.cancel).map_err(BuildError::card)?;
     if !claim.no_cache
         && let Ok(Some(found)) = inner.store.finished(&template.owner, &preview.fingerprint)
@@ -253,6 +258,7 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
             inner.hub.lines(&template.id);
         }
     };
+    let order = Order { remote: inner.remote(), ..order };
     let made = inner.builder.build(&order, &output, &running.cancel, &mut on_event).map_err(BuildError::card)?;
     Ok(Product::Built(made, preview.fingerprint))
 }
@@ -313,7 +319,7 @@ fn card_of(inner: &Inner, card: Failure, why: Option<Why>) -> Failure {
 fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log: &mut Closing) -> Result<(), Error> {
     let (id, attempt) = (&claim.template.id, claim.template.attempt);
     // Before the lock: it may take long.
-    let object = patiently(inner, running, || put_object(inner, claim, &product))?;
+    patiently(inner, running, || put_objects(inner, claim, &product))?;
     // Images appear and are collected under one lock: an image that comes back is not collected meanwhile.
     let images = inner.images_lock.lock().expect("no panic while it is held");
     let finished = match product {
@@ -349,20 +355,15 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
         inner.images.remove(&digest)?;
     }
     drop(images);
-    if !held && let (Some(shared), Some(object)) = (&inner.shared, object) {
-        shared.objects.remove_image(&object)?;
-    }
     Ok(())
 }
 
-/// Puts an image that was made where all hosts find it.
-fn put_object(inner: &Inner, claim: &Claim, product: &Product) -> Result<Option<ImageObject>, Error> {
-    let (Some(shared), Product::Built(made, _)) = (&inner.shared, product) else { return Ok(None) };
-    let (id, attempt) = (claim.template.id.clone(), claim.template.attempt);
-    let image = inner.images.temporary(&id, attempt);
-    let object = ImageObject { digest: made.digest.clone(), id, attempt };
-    shared.objects.put_image(&object, &image)?;
-    Ok(Some(object))
+/// Puts an image that was made where all hosts find it. If this attempt loses its template meanwhile, the collector removes it.
+fn put_objects(inner: &Inner, claim: &Claim, product: &Product) -> Result<(), Error> {
+    let (Some(shared), Product::Built(made, _)) = (&inner.shared, product) else { return Ok(()) };
+    let template = &claim.template;
+    let image = inner.images.temporary(&template.id, template.attempt);
+    shared.put_image(template, &made.digest, &image)
 }
 
 /// The image that was to be used was collected in the last moment: the build begins again, and makes it.

@@ -257,7 +257,7 @@ fn a_builder_that_was_cut_off_comes_back_too_late() {
     let ready = get(&api, &key, &id);
     assert_eq!((&ready["status"], &ready["attempt"]), (&"ready".into(), &2.into()), "{ended}");
     assert_eq!(numbers(&ended), (0..u64::try_from(numbers(&ended).len()).unwrap()).collect::<Vec<_>>());
-    let images = || names(&dir.path().join("objects/images"));
+    let images = || names(&dir.path().join("objects/manifests"));
     let digest = ready["rootfs_sha256"].as_str().unwrap();
     // It says so itself, once it is through with what it had.
     let done = submit(&api, &key, &dockerfile(2, 0));
@@ -270,7 +270,7 @@ fn a_builder_that_was_cut_off_comes_back_too_late() {
     assert_eq!(log(&api, &key, &id), ended, "its log is whole, from the objects too");
     assert_eq!(api.request(&key, "GET", &format!("/v1/templates/{id}/resolve"), None).unwrap().0, 200);
     hosts.nothing_stays(&api, &key, &["api", "cut-off", "other"], || {
-        [names(&dir.path().join("objects/images")), names(&dir.path().join("objects/logs"))].concat()
+        ["manifests", "packs", "logs"].map(|kind| names(&dir.path().join("objects").join(kind))).concat()
     });
     for host in [other, cut_off, api] {
         host.stop();

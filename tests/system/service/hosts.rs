@@ -134,15 +134,16 @@ fn processes_are_one_service() {
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(get(&here, &key, &id), ready, "what it finishes counts no more");
     assert_eq!(log(&there, &key, &id), seen);
-    let images = || std::fs::read_dir(dir.path().join("objects/images")).unwrap().count();
-    until("its image goes", || images() == 3);
+    for (kind, what) in [("manifests", "its image goes"), ("packs", "and its chunks")] {
+        until(what, || std::fs::read_dir(dir.path().join("objects").join(kind)).unwrap().count() == 3);
+    }
     for host in [third, second, there, here] {
         host.stop();
     }
     assert_eq!(std::fs::read_dir(dir.path().join("objects/tmp")).unwrap().count(), 0);
 }
 
-/// The objects in a bucket: an image in parts, its log, and nothing when the template is gone. An image that the store changed is
+/// The objects in a bucket: an image in chunks, its log, and nothing when the template is gone. An image that the store changed is
 /// not used.
 #[test]
 fn objects_may_be_in_a_bucket() {
@@ -176,8 +177,12 @@ fn objects_may_be_in_a_bucket() {
     until("the log is an object", || server.psql("drydock", "SELECT 1 FROM log_lines").stdout.is_empty());
     assert_eq!(log(&there, &key, &id), logs[0]);
     let digest = get(&here, &key, &id)["rootfs_sha256"].as_str().unwrap().to_owned();
-    let names = store.names();
-    let expected = [format!("of/the service/images/{digest}/{id}.1"), format!("of/the service/logs/{id}/1.ndjson")];
+    let mut names = store.names();
+    let pack = names.last().cloned().unwrap_or_default();
+    let place = "of/the service";
+    let expected = [format!("{place}/logs/{id}/1.ndjson"), format!("{place}/manifests/{digest}/{id}.1")];
+    assert!(pack.starts_with(&format!("{place}/packs/{id}.1.")), "{names:?}");
+    names.pop();
     assert_eq!(names, expected);
     let resolve = |api: &Server| api.request(&key, "GET", "/v1/templates/env/resolve", None).unwrap();
     let image = |name: &str| dir.path().join(name).join("images").join(format!("{digest}.ext4"));
@@ -185,7 +190,7 @@ fn objects_may_be_in_a_bucket() {
     assert_eq!(sha256(&image("there")), digest);
     assert_eq!(std::fs::metadata(image("there")).unwrap().len(), 80 << 20);
     // The store lies: the same name, other bytes.
-    let path = format!("/drydock/{}", names[0].replace(' ', "%20"));
+    let path = format!("/drydock/{}", pack.replace(' ', "%20"));
     assert!(store.curl(&["--fail", "--request", "PUT", "--data", "other bytes"], &path).is_some());
     assert_eq!(resolve(&here).0, 500);
     assert!(!image("here").exists());

@@ -248,7 +248,7 @@ mod tests {
         let cache = StepCache { files_max: 20, ..StepCache::open(dir.path(), None).unwrap() };
         let kept: Vec<Inputs> = (0..10).map(|n| inputs("p", &format!("A={n}"))).collect();
         let put = |one: &Inputs, text: &str| cache.put(&one.key(), one, None, "", text).unwrap();
-        kept.iter().for_each(|one| put(one, "RUN kept"));
+        kept.iter().for_each(|one| drop(put(one, "RUN kept")));
         let long_ago = FileTimes::new().set_accessed(SystemTime::now() - Duration::from_secs(1_000));
         let age = |name: &Path| File::open(name).unwrap().set_times(long_ago).unwrap();
         fs::read_dir(dir.path()).unwrap().for_each(|entry| age(&entry.unwrap().path()));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +67,17 @@ impl Place for Directory {
         }
         copy(&from, to).map_err(Error::file(&path))?;
         Ok(true)
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.dir.join(name);
+        let from = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            from => from.map_err(Error::file(&path))?,
+        };
+        let mut bytes = vec![0; super::len(&range)];
+        from.read_exact_at(&mut bytes, range.start).map_err(Error::file(&path))?;
+        Ok(Some(bytes))
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {

@@ -5,11 +5,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use attohttpc::header::{ETAG, IF_NONE_MATCH};
+use attohttpc::header::{ETAG, HeaderName, IF_NONE_MATCH, RANGE};
 use attohttpc::{Method, Response, Session, StatusCode};
 use rusty_s3::actions::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, DeleteObject, GetObject, ListObjectsV2,
@@ -101,6 +102,17 @@ impl S3 {
         name: &str,
         (method, url): (Method, Url),
         (body, alone): (&[u8], bool),
+        accept: impl FnMut(Response) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let alone = alone.then(|| (IF_NONE_MATCH, "*".to_owned()));
+        self.ask_with(name, (method, url), (body, alone.as_slice()), accept)
+    }
+
+    fn ask_with<T>(
+        &self,
+        name: &str,
+        (method, url): (Method, Url),
+        (body, headers): (&[u8], &[(HeaderName, String)]),
         mut accept: impl FnMut(Response) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut pause = PAUSE;
@@ -111,8 +123,8 @@ impl S3 {
                 Method::DELETE => self.session.delete(&url),
                 _ => self.session.get(&url),
             };
-            if alone {
-                request = request.header(IF_NONE_MATCH, "*");
+            for (header, value) in headers {
+                request = request.header(header, value);
             }
             let answer = request.bytes(body).send().map_err(|error| Failure::Passing(error.to_string()));
             match answer.and_then(|answer| accept(checked(answer)?)) {
@@ -207,6 +219,30 @@ impl Place for S3 {
                 Ok(_) => Ok(true),
                 Err(error) => Err(Failure::Passing(error.to_string())),
             }
+        })
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
+        let url = GetObject::new(&self.bucket, Some(&self.credentials), &self.key(name)).sign(SIGNED);
+        let len = super::len(&range);
+        if len == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let wanted = [(RANGE, format!("bytes={}-{}", range.start, range.end - 1))];
+        self.ask_with(name, (Method::GET, url), (&[], &wanted), |answer| match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::PARTIAL_CONTENT => {
+                let (_, _, body) = answer.split();
+                let mut bytes = Vec::with_capacity(len);
+                // One byte more would be another range than was asked for.
+                let read = body.take(u64::try_from(len).expect("usize fits in u64") + 1).read_to_end(&mut bytes);
+                match read {
+                    Ok(read) if read == len => Ok(Some(bytes)),
+                    Ok(read) => Err(Failure::Passing(format!("{read} bytes came where {len} were asked for"))),
+                    Err(error) => Err(Failure::Passing(error.to_string())),
+                }
+            }
+            status => Err(Failure::Final(format!("a range was answered with {status}"))),
         })
     }
 

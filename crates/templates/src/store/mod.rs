@@ -19,7 +19,7 @@ use crate::key::KeyRecord;
 use crate::template::{Name, Owner, Selector, Template, TemplateId};
 
 pub use postgres::Postgres;
-pub(crate) use postgres::{Batch, Change};
+pub(crate) use postgres::{Batch, Change, ManifestRow, Referred};
 pub use sqlite::Sqlite;
 
 /// The database failed, or holds what it can't.

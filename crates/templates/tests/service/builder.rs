@@ -1,5 +1,5 @@
 //! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`;
-//! `panic at once` panics while it is checked.
+//! `fill SEED` adds 256 KiB to the image; `panic at once` panics while it is checked.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,24 @@ fn bases() -> Vec<Base> {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest_of(text.as_bytes())
+}
+
+/// The image that a Dockerfile makes.
+fn image_of(dockerfile: &str) -> Vec<u8> {
+    let mut image = format!("image of {dockerfile}").into_bytes();
+    for seed in dockerfile.lines().filter_map(|line| line.strip_prefix("RUN fill ")) {
+        // From a multiple of 64 KiB on, as a file would lie in each image that has it.
+        image.resize(image.len().next_multiple_of(64 << 10), 0);
+        for number in 0..8192 {
+            image.extend(Sha256::digest(format!("{seed} {number}")));
+        }
+    }
+    image
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Builder for Scripted {
@@ -83,14 +100,14 @@ impl Builder for Scripted {
             }
             on_event(Event::StepFinished { id: &digest(text) });
         }
-        let content = format!("image of {}", order.dockerfile);
+        let content = image_of(order.dockerfile);
         fs::write(output, &content).unwrap();
         let size_bytes = match order.size {
             ImageSize::Exact(bytes) => bytes,
             ImageSize::Auto { headroom_bytes } => 1 + headroom_bytes,
         };
         let config = serde_json::json!({ "config": { "Env": ["A=1"] } });
-        Ok(Made { digest: digest(&content), size_bytes, id: digest(order.dockerfile), config })
+        Ok(Made { digest: digest_of(&content), size_bytes, id: digest(order.dockerfile), config })
     }
 }
 

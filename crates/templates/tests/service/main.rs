@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod builder;
+mod chunks;
 mod conformance;
 mod costs;
 mod lives;

@@ -114,6 +114,22 @@ fn the_limit_of_an_owner_holds_over_all_hosts() {
 }
 
 #[test]
+fn a_database_of_before_chunks_is_brought_to_the_format_of_today() {
+    let Some(server) = Server::start() else { return };
+    let address = server.database("drydock");
+    let store = Postgres::open(&address).unwrap();
+    store.insert(&new(1, "alice", "a"), &LIMITS).unwrap();
+    drop(store);
+    let before = "DROP TABLE pack_refs, packs, manifests, cached_steps, cached_layers; DROP INDEX templates_based; UPDATE drydock_format SET version = 3";
+    assert!(server.psql("drydock", before).status.success());
+    let store = Postgres::open(&address).unwrap();
+    assert!(store.by_id(&id(1)).unwrap().is_some());
+    for table in ["manifests", "packs", "pack_refs", "cached_steps"] {
+        assert!(server.psql("drydock", &format!("SELECT * FROM {table}")).status.success(), "{table}");
+    }
+}
+
+#[test]
 fn hosts_that_claim_at_once_get_a_job_each() {
     let Some(server) = Server::start() else { return };
     let hosts = hosts(&server.database("drydock"));

@@ -10,34 +10,39 @@ use templates::{Config, Follower, Piece, Selector, Status, Template, Templates};
 
 use crate::builder::{Scripted, alice, ended, submit, wait};
 
-struct Hosts {
+pub(crate) struct Hosts {
     server: Server,
-    address: String,
+    pub(crate) address: String,
     dir: tempfile::TempDir,
 }
 
 impl Hosts {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let server = Server::start()?;
         let address = server.database("drydock");
         Some(Self { server, address, dir: tempfile::tempdir().unwrap() })
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn objects(&self) -> PathBuf {
+    pub(crate) fn objects(&self) -> PathBuf {
         self.data("objects")
     }
 
-    fn host(&self, name: &str, builders: usize) -> Templates {
+    pub(crate) fn host(&self, name: &str, builders: usize) -> Templates {
+        self.host_that_collects(name, builders, Duration::ZERO)
+    }
+
+    /// With a long grace it collects nothing while a test runs.
+    pub(crate) fn host_that_collects(&self, name: &str, builders: usize, grace: Duration) -> Templates {
         let mut config = Config::new(self.data(name));
         config.database = Some(self.address.clone());
         config.objects = Some(self.objects().display().to_string());
         config.builders = builders;
         config.lease = Duration::from_secs(2);
-        config.grace = Duration::ZERO;
+        config.grace = grace;
         let host = Templates::open(config, Scripted::default()).unwrap();
         host.start();
         host
@@ -45,10 +50,19 @@ impl Hosts {
 
     /// Lines that are in the database.
     fn lines(&self) -> String {
-        String::from_utf8(self.server.psql("drydock", "SELECT count(*) FROM log_lines").stdout)
-            .unwrap()
-            .trim()
-            .to_owned()
+        self.count("log_lines")
+    }
+
+    /// Rows of a table.
+    pub(crate) fn count(&self, table: &str) -> String {
+        let answer = self.server.psql("drydock", &format!("SELECT count(*) FROM {table}"));
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Changes the database behind everybody's back.
+    pub(crate) fn sql(&self, statements: &str) {
+        let answer = self.server.psql("drydock", statements);
+        assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     }
 }
 
@@ -83,15 +97,15 @@ fn numbers(lines: &[String]) -> Vec<u64> {
     lines.iter().map(number).collect()
 }
 
-fn files(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+pub(crate) fn files(dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 /// Until it is so; ten seconds are far more than it takes.
-fn until(so: impl Fn() -> bool) -> bool {
+pub(crate) fn until(so: impl Fn() -> bool) -> bool {
     (0..500).any(|_| {
         so() || {
             std::thread::sleep(Duration::from_millis(20));
@@ -145,7 +159,7 @@ fn what_one_host_takes_another_builds_and_all_see() {
         api.delete(&alice(), &name.parse().unwrap()).unwrap();
     }
     let gone = |dir: &str| until(|| files(&hosts.data(dir)).iter().all(|name| name == "tmp"));
-    for dir in ["objects/images", "objects/logs", "objects/tmp", "api/images", "builder/images"] {
+    for dir in ["objects/manifests", "objects/packs", "objects/logs", "objects/tmp", "api/images", "builder/images"] {
         assert!(gone(dir), "{dir}: {:?}", files(&hosts.data(dir)));
     }
 }

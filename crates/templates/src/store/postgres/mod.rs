@@ -2,7 +2,9 @@
 //! template, image, name, owner (`turns`).
 
 mod log;
+mod packs;
 mod pool;
+mod steps;
 
 use std::time::Duration;
 
@@ -21,9 +23,16 @@ use log::{call, tell};
 use pool::{Before, Connection, Pool};
 
 pub(crate) use log::{Batch, Change};
+pub(crate) use packs::{ManifestRow, Referred};
 
 /// The steps from an empty database to the format of today; the number of those done is in `drydock_format`.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("logs.sql"), include_str!("turns.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("logs.sql"),
+    include_str!("turns.sql"),
+    include_str!("packs.sql"),
+    include_str!("steps.sql"),
+];
 
 /// The advisory lock of those who migrate: two numbers, so that it is none of an owner's, which are one.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(1685221484, 1)";
