@@ -35,12 +35,15 @@ fn fill(server: &Server, owners: usize, templates: usize) {
         "INSERT INTO templates (id, owner, name, base, dockerfile, status, size_bytes, no_cache, created_at)
          SELECT {id}, 'owner-' || n / 10 % {owners}, 'env', 'base', 'FROM base', 'pending', 100, false, n FROM {rows} WHERE n % 10 = 0"
     );
-    // Without the triggers of ready ones, which come by being built: they leave nothing in `turns`.
+    // The triggers are for rows that come one by one; ready ones leave nothing in `turns`.
     for statement in [
-        images.as_str(),
+        "ALTER TABLE images DISABLE TRIGGER images_added",
         "ALTER TABLE templates DISABLE TRIGGER turns_submitted",
+        &images,
         &ready,
+        "ALTER TABLE images ENABLE TRIGGER images_added",
         "ALTER TABLE templates ENABLE TRIGGER turns_submitted",
+        "UPDATE images_total SET allocated_bytes = (SELECT sum(allocated_bytes) FROM images) WHERE slot = 0",
         &pending,
         "ANALYZE",
     ] {
