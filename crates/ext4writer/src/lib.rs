@@ -12,7 +12,7 @@
 //!
 //! let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
 //! let node = Node { metadata: Metadata::default(), kind: Kind::Symlink(b"usr/bin".as_slice().into()) };
-//! tree.apply(&Diff { additions: vec![Addition::Entry { path: TreePath::parse(b"bin")?, node }], ..Diff::default() })?;
+//! tree.apply(Diff { additions: vec![Addition::Entry { path: TreePath::parse(b"bin")?, node }], ..Diff::default() })?;
 //!
 //! let (one, many) = (Memory::default(), Memory::default());
 //! let options = Options { size: ImageSize::Exact(1 << 20), threads: Some(1), ..Options::default() };
