@@ -203,6 +203,23 @@ pub(crate) enum TemplateVerb {
         /// Its id, a name, or name@N.
         id: String,
     },
+    /// Get the image that a sandbox of this name boots; of it only the chunks that this host lacks.
+    Fetch {
+        /// Its id, a name, or name@N.
+        id: String,
+        /// The image; it is there once it is complete.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// The chunks that this host has, of all images. Any number of processes may use it at once.
+        #[arg(long, value_name = "DIR", env = "DRYDOCK_CHUNKS", default_value = "/var/cache/drydock/chunks")]
+        cache: PathBuf,
+        /// The most bytes of chunks to keep: what was used least recently goes first.
+        #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "10GiB")]
+        cache_size: u64,
+        /// Requests at once, and threads that verify.
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+        threads: u16,
+    },
 }
 
 /// Which rules a Dockerfile is held to.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -89,12 +90,46 @@ impl Client {
         }
     }
 
+    /// The bytes of an answer that is no document, at most so many; of a resource whole, or of a range of it. Sent again when the server
+    /// can't answer, or the answer breaks off.
+    pub(crate) fn bytes(&self, path: &str, range: Option<&Range<u64>>, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+        let range_header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
+        let headers: Vec<(&str, &str)> = range_header.iter().map(|range| ("Range", range.as_str())).collect();
+        let status = if range.is_some() { 206 } else { 200 };
+        let mut tries = 1;
+        loop {
+            let mut wait = Duration::from_millis(200 << tries);
+            let failed = match self.send(&Method::GET, path, None, &headers) {
+                Ok(response) if response.status().as_u16() == status => match body(response, bytes_max) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => error,
+                },
+                // Whatever else is a refusal, or passes: too many requests at once, a server that can't answer now.
+                Ok(response) => {
+                    let passing = response.status().as_u16() == 429 || response.status().is_server_error();
+                    wait = wait.max(retry_after(&response));
+                    let error = data(response).err().unwrap_or_else(|| anyhow!("the server gives no such bytes"));
+                    if !passing {
+                        return Err(error);
+                    }
+                    error
+                }
+                Err(error) => error,
+            };
+            if tries == TRIES {
+                return Err(failed);
+            }
+            std::thread::sleep(wait);
+            tries += 1;
+        }
+    }
+
     fn send(
         &self,
         method: &Method,
         path: &str,
         body: Option<&Value>,
-        headers: &[(&'static str, &str)],
+        headers: &[(&str, &str)],
     ) -> anyhow::Result<Response> {
         let mut request = attohttpc::RequestBuilder::new(method.clone(), format!("{}{path}", self.url))
             .header("X-Api-Key", &self.key)
@@ -102,7 +137,8 @@ impl Client {
             .follow_redirects(false)
             .read_timeout(SILENCE);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            let name = attohttpc::header::HeaderName::try_from(*name)?;
+            request = request.header(name, *value);
         }
         let context = || format!("the server {} can't be reached; is `drydock serve` running there?", self.url);
         match body {
@@ -177,6 +213,17 @@ enum Cut {
     Connection(anyhow::Error),
     /// It does not.
     Stop(anyhow::Error),
+}
+
+/// A body of at most so many bytes.
+fn body(response: Response, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (_, _, reader) = response.split();
+    reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).context("the answer of the server breaks off")?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
+        bail!("the answer of the server is larger than it can be");
+    }
+    Ok(bytes)
 }
 
 fn retry_after(response: &Response) -> Duration {

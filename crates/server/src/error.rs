@@ -147,6 +147,10 @@ impl From<Error> for ApiError {
             Error::KeyReused => Self::new(S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message),
             Error::OverQuota { .. } => Self::new(S::FORBIDDEN, "storage_quota_exceeded", message),
             Error::NotActive => Self::new(S::CONFLICT, "build_ended", message),
+            Error::NoManifest | Error::ChunksAlone => Self::new(S::CONFLICT, "not_in_chunks", message),
+            Error::PackRange { .. } => {
+                Self::new(S::RANGE_NOT_SATISFIABLE, "invalid_range", message).field("field", "Range")
+            }
             Error::StorageFull => Self::new(S::SERVICE_UNAVAILABLE, "storage_full", message).retry_after(60),
             Error::Preview(why) => {
                 Self::new(S::SERVICE_UNAVAILABLE, "base_unavailable", format!("the base image can't be opened: {why}"))

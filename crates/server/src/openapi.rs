@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::{health, templates};
+use crate::routes::{chunks, health, templates};
 use crate::wire;
 
 #[derive(Debug, OpenApi)]
@@ -22,6 +22,8 @@ use crate::wire;
         templates::logs,
         templates::cancel,
         templates::resolve,
+        chunks::manifest,
+        chunks::pack,
         health::healthz,
         health::readyz,
     ),

@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::error::ApiError;
-use crate::routes::{health, page, templates};
+use crate::routes::{chunks, health, page, templates};
 use crate::{App, auth, envelope, openapi};
 
 /// The largest body: a Dockerfile of 64 KiB, six bytes of JSON for each, and a refusal that names the Dockerfile's own limit.
@@ -30,6 +30,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/templates/{id}/logs", get(templates::logs))
         .route("/v1/templates/{id}/cancel", post(templates::cancel))
         .route("/v1/templates/{id}/resolve", get(templates::resolve))
+        .route("/v1/templates/{id}/chunks", get(chunks::manifest))
+        .route("/v1/templates/{id}/chunks/{pack}", get(chunks::pack))
         .route_layer(from_fn_with_state(app.clone(), auth::authenticate));
     Router::new()
         .merge(api)

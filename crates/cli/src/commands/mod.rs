@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod doctor;
+pub(crate) mod fetch;
 pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod listing;

@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use attohttpc::Method;
 use dockerfile::render::visible;
+use imagechunks::Cache;
 use serde_json::{Value, json};
 
 use crate::args::{Template, TemplateVerb};
 use crate::client::{Client, LogEvent};
+use crate::commands::fetch::Fetch;
 use crate::output::{line, read_bounded};
 use crate::signals::Signals;
 use crate::size::display_bytes;
@@ -74,11 +76,27 @@ pub(crate) fn run(args: &Template) -> anyhow::Result<ExitCode> {
             answer(args, &resolved, &human)?;
             Ok(ExitCode::SUCCESS)
         }
+        TemplateVerb::Fetch { id, output, cache, cache_size, threads } => {
+            let cache = Cache::open(cache, *cache_size)?;
+            let fetch = Fetch { client: &client, id, output, cache: &cache, threads: usize::from(*threads) };
+            let signals = Signals::catch()?;
+            match fetch.run(signals.cancel()) {
+                Err(error) if matches!(error.downcast_ref(), Some(imagechunks::Error::Cancelled)) => {
+                    eprintln!("cancelled; what was fetched stays in the cache");
+                    Ok(signals.exit_code())
+                }
+                fetched => {
+                    let (value, human) = fetched?;
+                    answer(args, &value, &human)?;
+                    Ok(ExitCode::SUCCESS)
+                }
+            }
+        }
     }
 }
 
 /// The path of a template; what a name can't have is encoded, and so never leaves its segment.
-fn path(id: &str) -> String {
+pub(super) fn path(id: &str) -> String {
     let encoded: String = id
         .bytes()
         .map(|byte| match byte {
@@ -89,7 +107,7 @@ fn path(id: &str) -> String {
     format!("/v1/templates/{encoded}")
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 

@@ -31,7 +31,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What an id, a name or `name@N` asks for. What can be none of them is not there.
-fn selector(text: &str) -> Result<Selector, ApiError> {
+pub(crate) fn selector(text: &str) -> Result<Selector, ApiError> {
     text.parse().map_err(|_| ApiError::from(templates::Error::NotFound))
 }
 

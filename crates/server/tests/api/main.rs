@@ -4,6 +4,7 @@
 #[path = "../../../templates/tests/service/builder.rs"]
 #[expect(dead_code, reason = "the builder is that of the tests of templates, which use more of it")]
 mod builder;
+mod chunks;
 mod client;
 mod errors;
 mod specification;
