@@ -143,6 +143,36 @@ fn processes_are_one_service() {
     assert_eq!(std::fs::read_dir(dir.path().join("objects/tmp")).unwrap().count(), 0);
 }
 
+/// A RUN step that one host ran is a hit on another, which never had its layers.
+#[test]
+fn a_step_of_one_host_is_a_hit_on_another() {
+    if !privileged(&["curl", "mmdebstrap", "runc"]) {
+        return;
+    }
+    let Some(server) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = Hosts { dir: dir.path(), database: server.database("drydock") };
+    let api = hosts.start("api", "api");
+    let key = api.key.clone().unwrap();
+    let ready = |id: &str| {
+        let log = log(&api, &key, id);
+        assert_eq!(get(&api, &key, id)["status"], "ready", "{log}");
+        log
+    };
+    // Run again it would give other bytes, so that the step after it would not be found.
+    let steps = "FROM nodeops/sandbox:debian\nRUN cat /proc/sys/kernel/random/uuid >/x\nRUN cat /x\n";
+    let first = hosts.start("first", "builder");
+    ready(&submit(&api, &key, steps));
+    let kept = || String::from_utf8(server.psql("drydock", "SELECT count(*) FROM cached_steps").stdout).unwrap();
+    until("both steps are known to all", || kept().trim() == "2");
+    first.stop();
+    let second = hosts.start("second", "builder");
+    let log = ready(&submit(&api, &key, &format!("{steps}ENV A=1\n")));
+    assert_eq!(log.lines().filter(|line| line.contains("Using cache")).count(), 2, "{log}");
+    second.stop();
+    api.stop();
+}
+
 /// The objects in a bucket: an image in chunks, its log, and nothing when the template is gone. An image that the store changed is
 /// not used.
 #[test]
@@ -190,7 +220,7 @@ fn objects_may_be_in_a_bucket() {
     assert_eq!(sha256(&image("there")), digest);
     assert_eq!(std::fs::metadata(image("there")).unwrap().len(), 80 << 20);
     // The store lies: the same name, other bytes.
-    let path = format!("/drydock/{}", pack.replace(' ', "%20"));
+    let path = format!("/drydock/{}", names[1].replace(' ', "%20"));
     assert!(store.curl(&["--fail", "--request", "PUT", "--data", "other bytes"], &path).is_some());
     assert_eq!(resolve(&here).0, 500);
     assert!(!image("here").exists());
