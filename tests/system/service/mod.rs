@@ -1,5 +1,6 @@
 //! `drydock serve` as a process: real clients, real builds, real kills.
 
+mod chunks;
 mod clients;
 mod end_to_end;
 mod faults;
