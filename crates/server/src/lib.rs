@@ -48,7 +48,7 @@ use std::sync::Arc;
 use templates::Templates;
 use tokio::sync::watch;
 
-pub use listen::{Listeners, serve};
+pub use listen::{Listeners, serve, serve_builder};
 pub use openapi::document;
 pub use router::router;
 pub use secret::Secret;

@@ -107,6 +107,21 @@ pub async fn serve(app: App, listeners: Listeners, drain: Duration, shutdown: im
     }
 }
 
+/// Serves a host that only builds: nothing but metrics, where they are wanted, until `shutdown` ends; then builds have `drain` to end.
+pub async fn serve_builder(
+    app: App,
+    metrics: Option<TcpListener>,
+    drain: Duration,
+    shutdown: impl Future<Output = ()>,
+) {
+    let templates = app.templates.clone();
+    if let Some(listener) = metrics {
+        tokio::spawn(serve_metrics(app, listener));
+    }
+    shutdown.await;
+    drop(tokio::task::spawn_blocking(move || templates.stop(drain)).await);
+}
+
 fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     // A peer that went away, or that never reads, is noticed by the kernel.

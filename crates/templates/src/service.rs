@@ -245,11 +245,17 @@ impl Templates {
         let lock = recover::lock(&config.data)?;
         let node = recover::node(&config.data)?;
         let (store, shared): (Arc<dyn Store>, _) = match (&config.database, &config.objects) {
-            (database, None) => (store::open(&config.data, database.as_deref())?.into(), None),
+            (None, None) => (store::open(&config.data, None)?.into(), None),
             (None, Some(_)) => return Err(Error::ObjectsAlone),
+            (Some(address), None) => {
+                let store = Postgres::open(address)?;
+                store.keep_for(Some(&node))?;
+                (Arc::new(store), None)
+            }
             (Some(address), Some(objects)) => {
                 let scratch = config.data.join("images").join("tmp");
                 let store = Arc::new(Postgres::open(address)?);
+                store.keep_for(None)?;
                 let objects = Objects::open(objects, &node, &scratch)?;
                 let chunks = Chunks::open(&config.data.join("chunks"), config.chunks_bytes)?;
                 let shared = Shared { store: Arc::clone(&store), objects, chunks };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use drydock_tests::{Postgres, base_image, privileged, sha256};
+use drydock_tests::{Postgres, base_image, privileged, run, sha256};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -43,6 +43,7 @@ impl Hosts<'_> {
             ("DRYDOCK_LEASE_SECONDS", "2"),
             ("DRYDOCK_IMAGE_GRACE_SECONDS", "0"),
             ("DRYDOCK_DISK_SIZE_BYTES", "536870912"),
+            ("DRYDOCK_METRICS_LISTEN", "127.0.0.1:0"),
         ];
         Server::start(&self.dir.join(name), base_image(), &settings)
     }
@@ -104,6 +105,10 @@ fn processes_are_one_service() {
     assert_eq!(log(&there, &key, &id), logs[0], "the same when it is an object");
     let ready = get(&there, &key, &id);
     assert_eq!(ready["status"], "ready", "{}", logs[0]);
+    until("a host that only builds counts too", || {
+        let metrics = run(Command::new("curl").args(["--silent", "--fail"]).arg(first.metrics.as_ref().unwrap()));
+        String::from_utf8(metrics.stdout).unwrap().contains("drydock_builds{outcome=\"ready\"} 1")
+    });
     let digest = ready["rootfs_sha256"].as_str().unwrap();
     for (api, name) in [(&here, "here"), (&there, "there")] {
         let (status, resolved) = api.request(&key, "GET", "/v1/templates/env/resolve", None).unwrap();

@@ -13,6 +13,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// The first key, if this start made it.
     pub(crate) key: Option<String>,
+    /// Where its metrics are, if it was asked for them.
+    pub(crate) metrics: Option<String>,
 }
 
 impl Server {
@@ -30,16 +32,17 @@ impl Server {
         serve.arg(data).envs(settings.iter().copied()).stdout(Stdio::piped());
         let mut process = serve.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let (mut key, mut url) = (None, None);
+        let (mut key, mut url, mut metrics) = (None, None, None);
         while url.is_none() {
             let line = lines.next().expect("the server says where it listens").unwrap();
             key = key.or(line.strip_prefix("the first key, shown this once: ").map(str::to_owned));
+            metrics = metrics.or(line.strip_prefix("metrics on ").map(str::to_owned));
             url = line.strip_prefix("listening on ").map(str::to_owned);
             if line.starts_with("building") {
                 url = Some(String::new());
             }
         }
-        Self { process, url: url.unwrap(), key }
+        Self { process, url: url.unwrap(), key, metrics }
     }
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {

@@ -1,5 +1,6 @@
 //! `drydock serve`: the HTTP API.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::{Context, bail};
 use drydock::Base;
 use server::config::Config;
 use templates::{Builder, Owner, Templates};
+use tokio::net::TcpListener;
 
 use crate::args::{Configuration, Role, Serve};
 use crate::commands::build::base;
@@ -65,47 +67,45 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let templates = Templates::open(config.service(), builder)
         .with_context(|| format!("can't open the data directory {}", config.data.display()))?;
     let drain = Duration::from_secs(config.drain_seconds);
-    if args.role == Role::Builder {
-        return build(&templates, &signals, drain);
-    }
     // Before the runtime: the client of PostgreSQL must not wait inside one.
-    first_key(&templates)?;
+    if args.role != Role::Builder {
+        first_key(&templates)?;
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+    let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);
+    let stop = async {
+        while !signals.cancel().is_cancelled() {
+            tokio::time::sleep(LOOK).await;
+        }
+        eprintln!("stopping; builds have {} seconds (once more to stop at once)", drain.as_secs());
+    };
     runtime.block_on(async {
-        let listeners = server::Listeners::bind(config.listen, config.metrics_listen).await;
-        let listeners = listeners.with_context(|| {
-            format!("can't listen on {}; --listen or `listen` chooses another place", config.listen)
-        })?;
-        line(format_args!("listening on http://{}", listeners.api.local_addr()?))?;
-        templates.start();
-        let app = server::App::new(templates.clone(), config.requests_per_second, config.requests_burst);
-        let stop = async {
-            while !signals.cancel().is_cancelled() {
-                tokio::time::sleep(LOOK).await;
-            }
-            stopping(drain);
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(listen(address, "`metrics_listen`").await?),
+            None => None,
         };
-        server::serve(app, listeners, drain, stop).await;
+        if let Some(listener) = &metrics {
+            line(format_args!("metrics on http://{}/metrics", listener.local_addr()?))?;
+        }
+        if args.role == Role::Builder {
+            line(format_args!("building; other hosts answer the API"))?;
+            templates.start();
+            server::serve_builder(app, metrics, drain, stop).await;
+        } else {
+            let api = listen(config.listen, "--listen or `listen`").await?;
+            line(format_args!("listening on http://{}", api.local_addr()?))?;
+            templates.start();
+            server::serve(app, server::Listeners { api, metrics }, drain, stop).await;
+        }
         anyhow::Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds until a signal comes.
-fn build(templates: &Templates, signals: &Signals, drain: Duration) -> anyhow::Result<ExitCode> {
-    templates.start();
-    line(format_args!("building; other hosts answer the API"))?;
-    while !signals.cancel().is_cancelled() {
-        std::thread::sleep(LOOK);
-    }
-    stopping(drain);
-    templates.stop(drain);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn stopping(drain: Duration) {
-    eprintln!("stopping; builds have {} seconds (once more to stop at once)", drain.as_secs());
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("can't listen on {address}; {key} chooses another place"))
 }
 
 /// The configuration that was named, that of this directory, or the defaults; with the data directory of the arguments.

@@ -46,6 +46,18 @@ pub enum StoreError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The database is another host's alone.
+    #[error(
+        "`database` is used without `objects` by the host '{node}' alone, which has the images; for many hosts set `objects` on each of them \
+         and begin with an empty database (if that host and its data are gone for good: DELETE FROM hosts)"
+    )]
+    OneHost {
+        /// The name of the host, which is in the file `node` of its data.
+        node: String,
+    },
+    /// The database is that of hosts that share objects.
+    #[error("`database` is used by hosts that share `objects`: set `objects` to theirs, or name another database")]
+    ManyHosts,
     /// The finished image that a build wanted to use was collected meanwhile; nothing was changed.
     #[error("the finished image is gone")]
     ImageGone,

@@ -250,3 +250,26 @@ fn objects_need_a_database() {
     let refused = Templates::open(config, Scripted::default()).unwrap_err();
     assert!(refused.to_string().contains("set `database`"), "{refused}");
 }
+
+#[test]
+fn a_database_without_objects_is_one_hosts() {
+    let Some(hosts) = Hosts::new() else { return };
+    let open = |name: &str, objects: Option<PathBuf>| {
+        let mut config = crate::builder::config(&hosts.data(name));
+        config.database = Some(hosts.address.clone());
+        config.objects = objects.map(|path| path.display().to_string());
+        Templates::open(config, Scripted::default()).map(drop).map_err(|error| drydock::explain(&error))
+    };
+    open("one", None).unwrap();
+    open("one", None).unwrap();
+    let refused = open("other", None).unwrap_err();
+    assert!(refused.contains("set `objects` on each of them"), "{refused}");
+    let refused = open("one", Some(hosts.objects())).unwrap_err();
+    assert!(refused.contains("alone, which has the images"), "{refused}");
+
+    hosts.sql("DELETE FROM hosts");
+    open("one", Some(hosts.objects())).unwrap();
+    open("other", Some(hosts.objects())).unwrap();
+    let refused = open("third", None).unwrap_err();
+    assert!(refused.contains("set `objects` to theirs"), "{refused}");
+}

@@ -26,12 +26,13 @@ pub(crate) use log::{Batch, Change};
 pub(crate) use packs::{ManifestRow, Referred};
 
 /// The steps from an empty database to the format of today; the number of those done is in `drydock_format`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("logs.sql"),
     include_str!("turns.sql"),
     include_str!("packs.sql"),
     include_str!("steps.sql"),
+    include_str!("hosts.sql"),
 ];
 
 /// The advisory lock of those who migrate: two numbers, so that it is none of an owner's, which are one.
@@ -61,6 +62,23 @@ impl Postgres {
         let pool = Pool::new(address)?;
         pool.write(|connection, _| migrate(connection))?;
         Ok(Self { pool })
+    }
+
+    /// Keeps the database for one host, which has the images and logs to itself, or for all that share objects (`None`). Whoever comes first
+    /// decides: a second host without objects would take the builds of the first for its own that were interrupted.
+    ///
+    /// # Errors
+    /// It is kept for others.
+    pub(crate) fn keep_for(&self, node: Option<&str>) -> Result<(), StoreError> {
+        self.pool.write(|connection, _| {
+            connection.batch(MIGRATING)?;
+            match connection.first("SELECT node FROM hosts", &[])?.map(|row| row.get::<_, Option<String>>(0)) {
+                None => connection.execute("INSERT INTO hosts VALUES ($1)", &[&node]).map(drop),
+                Some(kept) if kept.as_deref() == node => Ok(()),
+                Some(Some(node)) => Err(StoreError::OneHost { node }),
+                Some(None) => Err(StoreError::ManyHosts),
+            }
+        })
     }
 }
 
