@@ -71,7 +71,7 @@ pub(super) fn numbers(log: &str) -> Vec<u64> {
 }
 
 pub(super) fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     while !so() {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(50));
