@@ -32,8 +32,8 @@ mod within;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use buildengine::plan;
 use buildengine::sandbox::FoundRuntime;
-use buildengine::{Engine, plan};
 use dockerfile::source::Source;
 use ocilayers::{Image, Store};
 
@@ -100,13 +100,7 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     phases.end("base");
 
     let sandbox = request.sandbox();
-    let engine = Engine {
-        store: &store,
-        sandbox: &sandbox,
-        state: request.state,
-        remote: request.remote,
-        options: request.engine_options(),
-    };
+    let engine = request.engine(&store, &sandbox);
     let built = engine.build(&plan, layers, cancel, on_event)?;
     phases.end("steps");
 

@@ -1,6 +1,6 @@
 //! What a build would do, before it does anything.
 
-use buildengine::{Cancel, Engine, Forecast, plan};
+use buildengine::{Cancel, Forecast, plan};
 use dockerfile::render::{JsonAnswer, Report};
 use dockerfile::source::Source;
 use ocilayers::{Digest, Image, Store};
@@ -84,13 +84,7 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
 
     let store = Store::open(&request.state.join("layers"), request.limits)?;
     let sandbox = request.sandbox();
-    let engine = Engine {
-        store: &store,
-        sandbox: &sandbox,
-        state: request.state,
-        remote: request.remote,
-        options: request.engine_options(),
-    };
+    let engine = request.engine(&store, &sandbox);
     let forecasts = engine.forecast(&plan, &config::diff_ids(image.config()))?;
     let base_id = Digest::of(image.config()).hex();
     let steps = plan.steps.iter().zip(forecasts).map(|(step, forecast)| PreviewStep {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use buildengine::sandbox::{FoundRuntime, Missing, NetworkPolicy};
-use buildengine::{Cancel, RemoteCache};
+use buildengine::{Cancel, Engine, RemoteCache};
 use dockerfile::analysis::{Analysis, AnalysisOptions, analyze};
 use dockerfile::config::ImageConfig;
 use dockerfile::convert::ConvertOptions;
@@ -12,7 +12,7 @@ use dockerfile::policy::Policy;
 use dockerfile::reference::Reference;
 use dockerfile::source::Source;
 use ext4writer::{ImageSize, Placement};
-use ocilayers::{ImageRef, Limits, OpenOptions, Platform, RegistryOptions};
+use ocilayers::{ImageRef, Limits, OpenOptions, Platform, RegistryOptions, Store};
 
 use crate::error::Error;
 
@@ -143,7 +143,11 @@ impl<'a> Request<'a> {
         FoundRuntime::new(self.runtime, &self.state.join("scratch"), &self.allow_missing)
     }
 
-    pub(crate) fn engine_options(&self) -> buildengine::Options {
+    pub(crate) fn engine<'b>(&'b self, store: &'b Store, sandbox: &'b FoundRuntime) -> Engine<'b> {
+        Engine { store, sandbox, state: self.state, remote: self.remote, options: self.engine_options() }
+    }
+
+    fn engine_options(&self) -> buildengine::Options {
         let mut options = buildengine::Options::default();
         options.limits = self.step_limits.clone();
         options.network = self.network.clone();

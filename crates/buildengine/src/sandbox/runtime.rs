@@ -15,6 +15,7 @@ use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, Host, Isolation};
+use super::disk::Fill;
 use super::ids::Ids;
 use super::network::{Egress, NetworkMode};
 use super::overlay::{self, Overlay};
@@ -288,7 +289,7 @@ impl<'a> Watch<'a> {
         }
         if let Some(fill) = self.job.disk.fill() {
             // The kernel ends no command for it; what it makes of a full disk is its own affair.
-            self.disk_was_full |= fill.is_full;
+            self.disk_was_full |= self.is_full(fill);
             return None;
         }
         let now = Instant::now();
@@ -312,7 +313,13 @@ impl<'a> Watch<'a> {
             memory_peak_bytes: memory_peak(cgroup),
             memory_limit_bytes: limits.memory_bytes,
         };
-        (usage, self.disk_was_full || fill.is_some_and(|fill| fill.is_full))
+        (usage, self.disk_was_full || fill.is_some_and(|fill| self.is_full(fill)))
+    }
+
+    /// Whether nothing more than was promised can be written. The kernel refuses a write while it still counts some blocks as free, which it
+    /// keeps for what is on its way to the disk.
+    fn is_full(&self, fill: Fill) -> bool {
+        fill.is_full || fill.used_bytes >= self.job.limits.disk_bytes
     }
 }
 

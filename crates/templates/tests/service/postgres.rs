@@ -120,7 +120,7 @@ fn a_database_of_before_chunks_is_brought_to_the_format_of_today() {
     let store = Postgres::open(&address).unwrap();
     store.insert(&new(1, "alice", "a"), &LIMITS).unwrap();
     drop(store);
-    let before = "DROP TABLE pack_refs, packs, manifests, cached_steps, cached_layers; DROP INDEX templates_based; UPDATE drydock_format SET version = 3";
+    let before = "DROP TABLE pack_refs, packs, manifests, cached_steps, cached_layers, hosts; DROP INDEX templates_based; UPDATE drydock_format SET version = 3";
     assert!(server.psql("drydock", before).status.success());
     let store = Postgres::open(&address).unwrap();
     assert!(store.by_id(&id(1)).unwrap().is_some());
