@@ -27,12 +27,12 @@ const ROW: Row = Row { dockerfile: "", more: &[], code: "run_failed", members: &
 
 const ROWS: &[Row] = &[
     Row {
-        dockerfile: "FROM base\nENV A=1\n\nRUN echo out; echo the last words >&2; exit 3\nRUN never\n",
+        dockerfile: "FROM base\nENV A=1\n\nRUN echo out; echo the last words; exit 3\nRUN never\n",
         members: &[
             ("step", "3"),
             ("steps", "4"),
             ("line", "4"),
-            ("command", r#""echo out; echo the last words >&2; exit 3""#),
+            ("command", r#""echo out; echo the last words; exit 3""#),
             ("exit_status", "3"),
             ("tail", r#"["out","the last words"]"#),
         ],
