@@ -146,11 +146,8 @@ fn an_image_that_is_too_small_says_how_much_is_needed() {
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let needed: u64 = said
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|number| number.parse().ok())
-        .find(|&number| number > 20 << 20)
-        .unwrap_or_else(|| panic!("no number of bytes in\n{said}"));
+    let (_, needed) = said.split_once("it needs ").unwrap_or_else(|| panic!("not how much is needed:\n{said}"));
+    let needed: u64 = needed.split(' ').next().and_then(|number| number.parse().ok()).expect("a number of bytes");
     case.assert_clean("no such process");
     let exact = case.dir.path().join("exact.ext4");
     let mut command = Command::new(drydock());
