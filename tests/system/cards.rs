@@ -39,6 +39,11 @@ const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        dockerfile: "FROM base\nRUN echo the last words >&2; exit 3\n",
+        members: &[("exit_status", "3"), ("tail", r#"["the last words"]"#)],
+        ..ROW
+    },
+    Row {
         dockerfile: "FROM base\nRUN sh -c 'kill -SEGV $$'\n",
         code: "run_signalled",
         members: &[("signal", "11"), ("exit_status", "null"), ("line", "2")],

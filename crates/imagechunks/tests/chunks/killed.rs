@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,20 +33,21 @@ impl Source for Stuck {
     }
 }
 
-/// Runs in a process of its own, which the test below starts and kills.
-#[test]
-#[ignore = "it is the process that is killed"]
-fn to_be_killed() {
-    let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
+/// What the process does that is killed.
+fn fetch_until_killed(dir: &Path) {
     let manifest = Manifest::decode(&fs::read(dir.join("manifest")).unwrap()).unwrap();
     let cache = Cache::open(dir.join("cache"), 1 << 30).unwrap();
-    let source = Stuck { files: Files(dir.clone()), reads: std::sync::Mutex::new(2), at: dir.join("stuck") };
+    let source = Stuck { files: Files(dir.to_owned()), reads: std::sync::Mutex::new(2), at: dir.join("stuck") };
     let options = FetchOptions { threads: 1, ..OPTIONS };
     fetch(&manifest, &source, &cache, &dir.join("out"), &options).unwrap();
 }
 
 #[test]
 fn a_killed_fetch_goes_on_where_it_was() {
+    // The process that is killed is this test again, told where to work.
+    if let Some(dir) = std::env::var_os(DIR) {
+        return fetch_until_killed(Path::new(&dir));
+    }
     let dir = tempfile::tempdir().unwrap();
     let mut packs = Packs::default();
     let image = image(9 << 20, &[(0, &noise(8, 9 << 20))]);
@@ -54,7 +55,7 @@ fn a_killed_fetch_goes_on_where_it_was() {
     fs::write(dir.path().join("manifest"), manifest.encode()).unwrap();
     fs::write(dir.path().join("a.1"), &packs.packs["a.1"]).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "killed::to_be_killed", "--ignored"]).env(DIR, dir.path());
+    child.args(["--exact", "killed::a_killed_fetch_goes_on_where_it_was"]).env(DIR, dir.path());
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     while !dir.path().join("stuck").exists() && Instant::now() < end {
