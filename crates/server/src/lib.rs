@@ -15,7 +15,8 @@
 //! let builder = templates::DrydockBuilder::new(bases, "data/cache");
 //! let templates = templates::Templates::open(templates::Config::new("data"), builder)?;
 //! templates.start();
-//! let listeners = server::Listeners::bind("127.0.0.1:8080".parse()?, None).await?;
+//! let api = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! let listeners = server::Listeners { api, metrics: None };
 //! let app = server::App::new(templates, 50, 100);
 //! let shutdown = std::future::pending(); // or a signal
 //! server::serve(app, listeners, std::time::Duration::from_secs(20), shutdown).await;

@@ -1,7 +1,6 @@
 //! Connections: how many, how long they may take, and how they end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,20 +40,6 @@ pub struct Listeners {
     pub api: TcpListener,
     /// Metrics, where they are wanted.
     pub metrics: Option<TcpListener>,
-}
-
-impl Listeners {
-    /// Listens at these addresses.
-    ///
-    /// # Errors
-    /// An address is in use or is not this host's.
-    pub async fn bind(api: SocketAddr, metrics: Option<SocketAddr>) -> io::Result<Self> {
-        let metrics = match metrics {
-            Some(address) => Some(TcpListener::bind(address).await?),
-            None => None,
-        };
-        Ok(Self { api: TcpListener::bind(api).await?, metrics })
-    }
 }
 
 /// Answers until `shutdown` ends; then stops the service (builds have `drain` to end, followers are told where to go on) and

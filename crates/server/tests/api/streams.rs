@@ -55,10 +55,11 @@ struct Server {
 }
 
 async fn start(api: &Api, drain: Duration) -> Server {
-    let any = || std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let listeners = server::Listeners::bind(any(), Some(any())).await.unwrap();
-    let address = listeners.api.local_addr().unwrap();
-    let metrics = listeners.metrics.as_ref().unwrap().local_addr().unwrap();
+    let any = || tokio::net::TcpListener::bind(("127.0.0.1", 0));
+    let (api_listener, metrics_listener) = (any().await.unwrap(), any().await.unwrap());
+    let address = api_listener.local_addr().unwrap();
+    let metrics = metrics_listener.local_addr().unwrap();
+    let listeners = server::Listeners { api: api_listener, metrics: Some(metrics_listener) };
     let (stop, stopped) = oneshot::channel::<()>();
     let app = server::App::new(api.templates.clone(), 1_000, 1_000);
     let done = tokio::spawn(server::serve(app, listeners, drain, async {
