@@ -97,6 +97,25 @@ pub(super) fn jobs(layout: &Layout<'_>, inode_tables: InodeTables, shared: &[Sha
     jobs
 }
 
+/// The first block and the number of blocks of what the jobs for contents write in one piece, for pieces of a full
+/// [`SPAN_BYTES`] and more:
+/// to make room for smaller ones costs more than it saves.
+pub(super) fn contiguous(jobs: &[Job], block_size: BlockSize) -> impl Iterator<Item = (BlockNr, u64)> {
+    let contents = jobs.iter().filter_map(|job| match *job {
+        Job::Content { start, blocks, .. } => Some((start, blocks)),
+        _ => None,
+    });
+    let mut contents = contents.peekable();
+    let runs = std::iter::from_fn(move || {
+        let (start, mut run) = contents.next()?;
+        while let Some((_, blocks)) = contents.next_if(|&(next, _)| next == start.plus(run)) {
+            run += blocks;
+        }
+        Some((start, run))
+    });
+    runs.filter(move |&(_, run)| run >= span_blocks(block_size))
+}
+
 /// Runs `work` for each job on `threads` threads of a pool of its own. Each has a buffer of its own. Jobs start in order, so writes
 /// are nearly sequential.
 ///

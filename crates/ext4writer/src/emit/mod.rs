@@ -103,6 +103,7 @@ impl Image<'_, '_> {
         let metadata = Metadata::new(self);
         let shared = shared::of_layout(self.layout, self.sink);
         let jobs = jobs::jobs(self.layout, self.options.inode_tables, &shared);
+        self.reserve(&jobs)?;
         jobs::run(&jobs, threads, |job, buffer| {
             self.options.check_cancel()?;
             match job {
@@ -116,6 +117,17 @@ impl Image<'_, '_> {
                 Job::Shared { shared, start } => shared::write(self, shared, start, buffer),
                 Job::ExtentTree(tree) => inodes::write_extent_tree(self, tree),
             }
+        })
+    }
+
+    /// Has the sink make room for what the jobs will write, in a few large pieces: a full disk is seen here, before anything
+    /// is written.
+    fn reserve(&self, jobs: &[Job]) -> Result<(), Error> {
+        let block_size = self.layout.demand.block_size;
+        jobs::contiguous(jobs, block_size).try_for_each(|(start, blocks)| {
+            let offset = block_size.offset(start);
+            let reserved = self.sink.reserve(offset, blocks * block_size.bytes());
+            reserved.map_err(|source| Error::WriteImage { offset, source })
         })
     }
 

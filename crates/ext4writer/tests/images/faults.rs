@@ -1,9 +1,10 @@
 //! What fails says so and leaves nothing behind.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ext4writer::{Error, Memory, Options, WriteAt, write_image, write_to};
 use fstree::{Content, Kind, ReadAt, Tree};
@@ -58,6 +59,72 @@ fn every_write_that_fails_is_reported() {
         calls += 1;
     }
     assert!(calls > 10, "only {calls} writes");
+}
+
+/// Keeps what was asked for; has no room for more than so many bytes.
+#[derive(Debug)]
+struct Recording {
+    inner: Memory,
+    room: u64,
+    reserved: Mutex<Vec<Range<u64>>>,
+    written: Mutex<Vec<Range<u64>>>,
+}
+
+impl Recording {
+    fn with_room(room: u64) -> Self {
+        Self { inner: Memory::default(), room, reserved: Mutex::default(), written: Mutex::default() }
+    }
+}
+
+impl WriteAt for Recording {
+    fn prepare(&self, len_bytes: u64) -> io::Result<()> {
+        self.inner.prepare(len_bytes)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        if len > self.room {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.reserved.lock().unwrap().push(offset..offset + len);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.written.lock().unwrap().push(offset..offset + u64::try_from(bytes.len()).unwrap());
+        self.inner.write_all_at(bytes, offset)
+    }
+}
+
+/// A tree of one file of 20 MB.
+fn one_large_file() -> Builder {
+    let mut builder = Builder::new();
+    let source = builder.tree.sources.add(Arc::new(FailingSource(AtomicI64::new(i64::MAX))));
+    builder.add(Tree::ROOT, "large", metadata(0o644), Kind::File(Content::stored(source, 0, 20_000_000)));
+    builder
+}
+
+#[test]
+fn room_is_made_for_contents_and_each_byte_of_it_is_written() {
+    let sink = Recording::with_room(u64::MAX);
+    write_to(&one_large_file().tree, &sized(64 << 20), &sink).unwrap();
+    let (reserved, mut written) = (sink.reserved.into_inner().unwrap(), sink.written.into_inner().unwrap());
+    written.sort_by_key(|range| range.start);
+    assert!(reserved.iter().map(|range| range.end - range.start).sum::<u64>() >= 20_000_000, "{reserved:?}");
+    for range in reserved {
+        let end = written.iter().fold(range.start, |at, write| if write.start <= at { at.max(write.end) } else { at });
+        assert!(end >= range.end, "from {end} on nothing was written to {range:?}");
+    }
+}
+
+#[test]
+fn no_room_is_said_before_anything_is_written() {
+    let sink = Recording::with_room(10_000_000);
+    let error = write_to(&one_large_file().tree, &sized(64 << 20), &sink).unwrap_err();
+    assert!(
+        matches!(&error, Error::WriteImage { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+        "{error}"
+    );
+    assert!(sink.written.into_inner().unwrap().is_empty());
 }
 
 #[derive(Debug)]
