@@ -31,7 +31,7 @@ impl Written {
     }
 }
 
-/// Brings files to the disk as often as it is told.
+/// Brings a file to the disk as often as it is told.
 #[derive(Debug)]
 pub(super) struct Syncer {
     to_sync: Receiver<()>,
@@ -42,8 +42,8 @@ impl Syncer {
     ///
     /// # Errors
     /// The first failure. The kernel tells it once: who hears of it and goes on would keep what is not on the disk.
-    pub(super) fn run(self, files: &[&File]) -> io::Result<()> {
-        self.to_sync.into_iter().try_for_each(|()| files.iter().try_for_each(|file| file.sync_data()))
+    pub(super) fn run(self, file: &File) -> io::Result<()> {
+        self.to_sync.into_iter().try_for_each(|()| file.sync_data())
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
         let (end, _other) = rustix::pipe::pipe().unwrap();
         let (mut written, syncer) = early();
         written.add(STEP_BYTES);
-        assert!(syncer.run(&[&File::from(end)]).is_err());
+        assert!(syncer.run(&File::from(end)).is_err());
         written.add(STEP_BYTES);
         assert_eq!(written.bytes, 0);
     }

@@ -3,12 +3,14 @@
 //! ```text
 //!   tar      H data pad H H data pad ... 0 0 rest     the bytes that the diff_id names
 //!   content    data──────▶|data─────▶|       rest     runs, each from a multiple of 4 KiB on
-//!   index    H      pad H H      pad ... 0 0 │ runs │ footer
+//!   index    H      pad H H      pad ... 0 0 │ runs │ footer        the first part, the skeleton, as a frame of zstd
 //! ```
 //!
 //! Headers are kept as they are, so that the tar can be given again byte for byte, and so that there is one reader of
-//! entries, which sees hostile bytes first. All numbers are little-endian.
+//! entries, which sees hostile bytes first. They are a kilobyte or two an entry, nearly all of it zeros: compressed, a twentieth
+//! has to be written and read. All numbers are little-endian.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -16,20 +18,23 @@ use std::sync::Arc;
 
 use flate2::Crc;
 use fstree::tar::Input;
+use zstd::stream::{read::Decoder, write::Encoder};
 
 use crate::digest::Digest;
 
 /// First bytes of the footer: what it is and which version.
-const MAGIC: [u8; 16] = *b"drydock layer 1\n";
+const MAGIC: [u8; 16] = *b"drydock layer 2\n";
 /// Bytes of the footer: magic, diff_id, four lengths, checksum.
 const FOOTER: usize = 16 + 32 + 4 * 8 + 4;
 /// Bytes of a run.
 const RUN: u64 = 24;
 /// Bytes read at a time.
 const CHUNK: usize = 128 << 10;
+/// How hard zstd tries: what there is to gain it finds at once.
+const LEVEL: i32 = 1;
 
 /// A piece of the tar that is in the content file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
     /// First byte in the tar.
     pub(super) tar_offset: u64,
@@ -45,7 +50,7 @@ pub(super) struct Index {
     file: Arc<File>,
     /// In the order of the tar.
     runs: Vec<Run>,
-    /// Bytes of the tar that are here.
+    /// Bytes of the skeleton, compressed.
     skeleton: u64,
     /// Length of the tar.
     pub(super) tar_bytes: u64,
@@ -92,8 +97,15 @@ impl Index {
 
     /// The headers of the tar, for a reader of entries.
     pub(super) fn headers(&self) -> Headers<'_> {
-        let reader = BufReader::with_capacity(CHUNK, FileReader::new(&self.file, 0).take(self.skeleton));
+        let reader = BufReader::with_capacity(CHUNK, self.skeleton());
         Headers { index: self, reader, offset: 0, next_run: 0 }
+    }
+
+    /// What of the tar is here, from its start.
+    pub(super) fn skeleton(&self) -> Skeleton {
+        let file = FileReader::new(&self.file, 0).take(self.skeleton);
+        let decoder = Decoder::new(file).expect("a decoder without a dictionary");
+        Skeleton(decoder.single_frame())
     }
 
     /// The pieces of the tar in order: so many bytes from here, then such a run.
@@ -106,10 +118,20 @@ impl Index {
             (skeleton, run)
         })
     }
+}
 
-    /// The file of the index, which starts with the headers.
-    pub(super) fn file(&self) -> &Arc<File> {
-        &self.file
+/// Reads the skeleton to its end.
+pub(super) struct Skeleton(Decoder<'static, BufReader<io::Take<FileReader>>>);
+
+impl Read for Skeleton {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl fmt::Debug for Skeleton {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Skeleton").field(self.0.get_ref()).finish()
     }
 }
 
@@ -117,7 +139,7 @@ impl Index {
 #[derive(Debug)]
 pub(super) struct Headers<'a> {
     index: &'a Index,
-    reader: BufReader<io::Take<FileReader>>,
+    reader: BufReader<Skeleton>,
     /// How much of the tar has passed.
     offset: u64,
     /// The first run that has not.
@@ -157,23 +179,20 @@ impl Headers<'_> {
 }
 
 /// Writes an index from its start to its end.
-#[derive(Debug)]
-pub(super) struct Writer<W> {
-    out: W,
-    crc: Crc,
-    skeleton: u64,
+pub(super) struct Writer<W: Write> {
+    skeleton: Encoder<'static, Checked<W>>,
     runs: Vec<Run>,
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out, crc: Crc::new(), skeleton: 0, runs: Vec::new() }
+    pub(super) fn new(out: W) -> io::Result<Self> {
+        let checked = Checked { out, crc: Crc::new(), len: 0 };
+        Ok(Self { skeleton: Encoder::new(checked, LEVEL)?, runs: Vec::new() })
     }
 
     /// Bytes of the tar that stay here.
     pub(super) fn skeleton(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.skeleton += length(bytes.len());
-        self.put(bytes)
+        self.skeleton.write_all(bytes)
     }
 
     /// A piece of the tar that goes to the content file. Pieces come in order.
@@ -182,26 +201,42 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes runs and footer.
-    pub(super) fn finish(mut self, diff_id: &Digest, tar_bytes: u64, content_bytes: u64) -> io::Result<W> {
-        let runs = std::mem::take(&mut self.runs);
-        for run in &runs {
+    pub(super) fn finish(self, diff_id: &Digest, tar_bytes: u64, content_bytes: u64) -> io::Result<W> {
+        let mut out = self.skeleton.finish()?;
+        let skeleton = out.len;
+        for run in &self.runs {
             for number in [run.tar_offset, run.content_offset, run.len] {
-                self.put(&number.to_le_bytes())?;
+                out.write_all(&number.to_le_bytes())?;
             }
         }
-        self.put(&MAGIC)?;
-        self.put(diff_id.bytes())?;
-        for number in [self.skeleton, length(runs.len()), tar_bytes, content_bytes] {
-            self.put(&number.to_le_bytes())?;
+        out.write_all(&MAGIC)?;
+        out.write_all(diff_id.bytes())?;
+        for number in [skeleton, length(self.runs.len()), tar_bytes, content_bytes] {
+            out.write_all(&number.to_le_bytes())?;
         }
-        let checksum = self.crc.sum().to_le_bytes();
-        self.out.write_all(&checksum)?;
-        Ok(self.out)
+        let checksum = out.crc.sum().to_le_bytes();
+        out.out.write_all(&checksum)?;
+        Ok(out.out)
+    }
+}
+
+/// Knows the checksum and the length of what it has written.
+struct Checked<W> {
+    out: W,
+    crc: Crc,
+    len: u64,
+}
+
+impl<W: Write> Write for Checked<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.out.write(bytes)?;
+        self.crc.update(&bytes[..len]);
+        self.len += length(len);
+        Ok(len)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.crc.update(bytes);
-        self.out.write_all(bytes)
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn ingest(
     limits: &fstree::Limits,
 ) -> io::Result<Ingested> {
     let id = Sources::default().add(std::sync::Arc::new(Vec::new()));
-    let mut reader = Reader::new(Splitter::new(chunks, content, index, early), id, limits);
+    let mut reader = Reader::new(Splitter::new(chunks, content, index, early)?, id, limits);
     let archive = loop {
         match reader.next_addition() {
             Ok(None) => break Ok(()),
@@ -74,18 +74,18 @@ struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File, early: Option<Written>) -> Self {
-        Self {
+    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File, early: Option<Written>) -> io::Result<Self> {
+        Ok(Self {
             chunks,
             chunk: Vec::new(),
             used: 0,
             offset: 0,
             hash: Sha256::new(),
             content: Gather::new(content, early),
-            index: index::Writer::new(BufWriter::new(index)),
+            index: index::Writer::new(BufWriter::new(index))?,
             failed: None,
             expected: Vec::new(),
-        }
+        })
     }
 
     /// Runs that come next.

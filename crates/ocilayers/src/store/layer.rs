@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fstree::tar::{Reader, TarError};
 use fstree::{Addition, Diff, Kind};
 
-use super::index::{FileReader, Index, Run};
+use super::index::{FileReader, Index, Run, Skeleton};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -117,39 +117,38 @@ impl Kept {
 struct TarReader {
     kept: Arc<Kept>,
     pieces: Box<dyn Iterator<Item = (u64, Option<Run>)>>,
-    /// How much of the index has been read.
-    index_at: u64,
-    now: io::Take<FileReader>,
-    /// What comes after that.
-    run: Option<Run>,
+    /// As much of the skeleton as comes next.
+    skeleton: io::Take<Skeleton>,
+    /// The run behind that.
+    content: io::Take<FileReader>,
 }
 
 impl TarReader {
     fn new(kept: &Arc<Kept>) -> Self {
-        let now = FileReader::new(kept.index.file(), 0).take(0);
-        Self { kept: Arc::clone(kept), pieces: Box::new(kept.index.pieces()), index_at: 0, now, run: None }
+        Self {
+            kept: Arc::clone(kept),
+            pieces: Box::new(kept.index.pieces()),
+            skeleton: kept.index.skeleton().take(0),
+            content: FileReader::new(&kept.content, 0).take(0),
+        }
     }
 }
 
 impl Read for TarReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let len = self.now.read(buffer)?;
+            let in_skeleton = self.skeleton.limit() > 0;
+            let len = if in_skeleton { self.skeleton.read(buffer) } else { self.content.read(buffer) }?;
             if len > 0 || buffer.is_empty() {
                 return Ok(len);
             }
-            if self.now.limit() > 0 {
+            if in_skeleton || self.content.limit() > 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some(run) = self.run.take() {
-                self.now = FileReader::new(&self.kept.content, run.content_offset).take(run.len);
-            } else if let Some((skeleton, run)) = self.pieces.next() {
-                self.now = FileReader::new(self.kept.index.file(), self.index_at).take(skeleton);
-                self.index_at += skeleton;
-                self.run = run;
-            } else {
-                return Ok(0);
-            }
+            let Some((skeleton, run)) = self.pieces.next() else { return Ok(0) };
+            self.skeleton.set_limit(skeleton);
+            let Run { content_offset, len, .. } = run.unwrap_or_default();
+            self.content = FileReader::new(&self.kept.content, content_offset).take(len);
         }
     }
 }

@@ -210,7 +210,7 @@ impl Store {
         let ingested = std::thread::scope(|scope| {
             let partial = &partial;
             let (early, syncer) = early();
-            let syncer = scope.spawn(move || syncer.run(&[&partial.content, &partial.index]));
+            let syncer = scope.spawn(move || syncer.run(&partial.content));
             let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial, Some(early)));
             let written = fstree::tar::write_diff(&layer, &mut plain)
                 .and_then(|()| io::Write::flush(&mut plain).map_err(Into::into))
