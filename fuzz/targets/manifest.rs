@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    check(&[b"ddchunks\x01", bytes].concat());
+    check(&[b"ddchunks\x02", bytes].concat());
 });
 
 fn check(bytes: &[u8]) {
@@ -21,11 +21,12 @@ fn check(bytes: &[u8]) {
         assert!(!name.is_empty() && !name.starts_with('.') && !name.contains('/'), "{name:?}");
     }
     let mut end = 0;
-    for (place, chunk) in manifest.chunks() {
-        assert!(place >= end && place < manifest.image_bytes(), "in order, in the image");
-        end = place + u64::from(manifest.chunk_bytes());
+    for chunk in manifest.chunks() {
+        assert!(chunk.place >= end && chunk.end() > chunk.place, "in order");
+        assert!(chunk.end() <= manifest.image_bytes(), "in the image");
+        end = chunk.end();
         assert!(chunk.pack < manifest.packs().len() && chunk.range().end > chunk.range().start);
-        assert_eq!((manifest.chunk_at(place), manifest.chunk_at(end - 1)), (Some(chunk), Some(chunk)));
+        assert_eq!((manifest.chunk_at(chunk.place), manifest.chunk_at(end - 1)), (Some(chunk), Some(chunk)));
     }
     assert_eq!(manifest.bytes_of_packs().len(), manifest.packs().len());
 }

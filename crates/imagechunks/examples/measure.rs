@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    for shift in 14..21 {
+    for shift in 14..19 {
         measure(&images, &PackOptions { chunk_bytes: 1 << shift, ..PackOptions::default() })?;
     }
     println!("(the default is {} KiB)", CHUNK_BYTES >> 10);

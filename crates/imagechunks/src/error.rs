@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::digest::Digest;
+use crate::manifest::MANIFEST_BYTES_MAX;
 
 /// Why an image was not packed, fetched or read.
 #[derive(Debug, Error)]
@@ -21,14 +22,16 @@ pub enum Error {
     /// A name that no pack can have.
     #[error("'{0}' can't be the name of a pack: 1 to 200 of A-Z a-z 0-9 . _ - that do not begin with a dot")]
     PackName(String),
-    /// A size that no chunk can have.
-    #[error("a chunk can't have {0} bytes: a power of two from 4 KiB to 16 MiB")]
+    /// A size that chunks can not have in the mean.
+    #[error("chunks can't have {0} bytes in the mean: a multiple of 4 KiB up to 4 MiB")]
     ChunkBytes(u32),
     /// An image that is too large for its manifest.
-    #[error("the image has too many chunks of {chunk_bytes} bytes for one manifest; larger chunks are needed")]
+    #[error(
+        "the image has too many chunks: a manifest of {bytes} bytes, and at most {MANIFEST_BYTES_MAX} are read; larger chunks are needed"
+    )]
     TooManyChunks {
-        /// The size of a chunk.
-        chunk_bytes: u32,
+        /// Bytes of the manifest.
+        bytes: usize,
     },
     /// The image that is packed.
     #[error("can't read the image")]

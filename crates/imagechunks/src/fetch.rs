@@ -115,7 +115,7 @@ impl Fill<'_> {
     fn run(&self) -> Result<Fetched, Error> {
         let wanted = wanted(self.manifest);
         let all = count(wanted.len());
-        let total = wanted.iter().map(|wanted| count(wanted.len * wanted.places.len())).sum();
+        let total = wanted.iter().map(|wanted| u64::from(wanted.chunk.len) * count(wanted.places.len())).sum();
         let from_cache = |wanted: Wanted| match self.cached(&wanted, total) {
             Ok(true) => None,
             Ok(false) => Some(Ok(wanted)),
@@ -141,7 +141,7 @@ impl Fill<'_> {
 
     fn cached(&self, wanted: &Wanted, total: u64) -> Result<bool, Error> {
         self.look()?;
-        match self.cache.get(wanted.chunk.digest, wanted.len) {
+        match self.cache.get(wanted.chunk.digest, wanted.chunk.len_usize()) {
             Some(content) => self.place(wanted, &content, total).map(|()| true),
             None => Ok(false),
         }
@@ -164,11 +164,10 @@ impl Fill<'_> {
 
 /// The chunks of an image, each once, with all its places.
 fn wanted(manifest: &Manifest) -> Vec<Wanted> {
-    let mut wanted: BTreeMap<(Digest, usize), Wanted> = BTreeMap::new();
-    for (place, chunk) in manifest.chunks() {
-        let len = manifest.len_at(place);
-        let one = || Wanted { chunk: *chunk, len, places: Vec::new() };
-        wanted.entry((chunk.digest, len)).or_insert_with(one).places.push(place);
+    let mut wanted: BTreeMap<(Digest, u32), Wanted> = BTreeMap::new();
+    for chunk in manifest.chunks() {
+        let one = || Wanted { chunk: *chunk, places: Vec::new() };
+        wanted.entry((chunk.digest, chunk.len)).or_insert_with(one).places.push(chunk.place);
     }
     wanted.into_values().collect()
 }
@@ -195,14 +194,14 @@ fn digest(file: &File, manifest: &Manifest, cancel: &AtomicBool) -> io::Result<D
     let mut buffer = vec![0; HASH_BYTES];
     let zeros = vec![0; HASH_BYTES];
     let mut at = 0;
-    let end = (manifest.image_bytes(), 0);
-    for (place, len) in manifest.chunks().map(|(place, _)| (place, manifest.len_at(place))).chain([end]) {
-        for (_, len) in pieces(at, place) {
+    let end = manifest.image_bytes()..manifest.image_bytes();
+    for content in manifest.chunks().iter().map(|chunk| chunk.place..chunk.end()).chain([end]) {
+        for (_, len) in pieces(at, content.start) {
             stopped(cancel)?;
             hash.update(&zeros[..len]);
         }
-        at = place + count(len);
-        for (from, len) in pieces(place, at) {
+        at = content.end;
+        for (from, len) in pieces(content.start, content.end) {
             stopped(cancel)?;
             file.read_exact_at(&mut buffer[..len], from)?;
             hash.update(&buffer[..len]);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::Manifest;
+use crate::manifest::{Chunk, Manifest};
 use crate::read::{Wanted, batches};
 use crate::source::Source;
 
@@ -44,17 +44,11 @@ impl<S: Source> Lazy<S> {
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
         let buffer = &mut buffer[..len];
         let mut missing = Vec::new();
-        let pieces = Pieces { manifest: &self.manifest, at: offset, done: 0, len };
-        for piece in pieces {
-            let part = &mut buffer[piece.to..piece.to + piece.len];
-            let Some(chunk) = self.manifest.chunk_at(piece.chunk) else {
-                part.fill(0);
-                continue;
-            };
-            let wanted = Wanted { chunk: *chunk, len: self.manifest.len_at(piece.chunk), places: vec![piece.chunk] };
-            match self.here(&wanted) {
-                Some(content) => part.copy_from_slice(&content[piece.from..piece.from + piece.len]),
-                None => missing.push((wanted, piece)),
+        buffer.fill(0);
+        for piece in pieces(&self.manifest, offset, len) {
+            match self.here(&piece.chunk) {
+                Some(content) => piece.copy(&content, buffer),
+                None => missing.push(piece),
             }
         }
         self.fetch(&missing, buffer)?;
@@ -62,15 +56,13 @@ impl<S: Source> Lazy<S> {
     }
 
     /// Chunks of this read that are nowhere here, neighbours with one read of the source.
-    fn fetch(&self, missing: &[(Wanted, Piece)], buffer: &mut [u8]) -> Result<(), Error> {
-        for batch in batches(missing.iter().map(|(wanted, _)| wanted.clone()).collect()) {
+    fn fetch(&self, missing: &[Piece], buffer: &mut [u8]) -> Result<(), Error> {
+        let wanted = |piece: &Piece| Wanted { chunk: piece.chunk, places: vec![piece.chunk.place] };
+        for batch in batches(missing.iter().map(wanted).collect()) {
             batch.read(&self.manifest, &self.source, &mut |wanted, frame, content| {
                 self.cache.put(wanted.chunk.digest, frame);
-                let of_it = missing.iter().filter(|(_, piece)| wanted.places.contains(&piece.chunk));
-                for (_, piece) in of_it {
-                    let part = &mut buffer[piece.to..piece.to + piece.len];
-                    part.copy_from_slice(&content[piece.from..piece.from + piece.len]);
-                }
+                let of_it = missing.iter().filter(|piece| wanted.places.contains(&piece.chunk.place));
+                of_it.for_each(|piece| piece.copy(&content, buffer));
                 self.remember(wanted.chunk.digest, Arc::new(content));
                 Ok(())
             })?;
@@ -78,15 +70,15 @@ impl<S: Source> Lazy<S> {
         Ok(())
     }
 
-    fn here(&self, wanted: &Wanted) -> Option<Arc<Vec<u8>>> {
-        let digest = wanted.chunk.digest;
+    fn here(&self, chunk: &Chunk) -> Option<Arc<Vec<u8>>> {
+        let (digest, len) = (chunk.digest, chunk.len_usize());
         let recent = || {
             let recent = self.recent.lock().expect("nobody panics with it");
-            let found = recent.iter().find(|(one, content)| *one == digest && content.len() == wanted.len);
+            let found = recent.iter().find(|(one, content)| *one == digest && content.len() == len);
             found.map(|(_, content)| Arc::clone(content))
         };
         recent().or_else(|| {
-            let content = Arc::new(self.cache.get(digest, wanted.len)?);
+            let content = Arc::new(self.cache.get(digest, len)?);
             self.remember(digest, Arc::clone(&content));
             Some(content)
         })
@@ -94,10 +86,10 @@ impl<S: Source> Lazy<S> {
 
     fn remember(&self, digest: Digest, content: Arc<Vec<u8>>) {
         let mut recent = self.recent.lock().expect("nobody panics with it");
-        let kept = MEMORY_BYTES / self.manifest.chunk_bytes_usize();
         recent.push_back((digest, content));
-        while recent.len() > kept.max(1) {
-            recent.pop_front();
+        let mut bytes: usize = recent.iter().map(|(_, content)| content.len()).sum();
+        while bytes > MEMORY_BYTES && recent.len() > 1 {
+            bytes -= recent.pop_front().map_or(0, |(_, content)| content.len());
         }
     }
 }
@@ -105,8 +97,7 @@ impl<S: Source> Lazy<S> {
 /// The part of a read that is in one chunk.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
-    /// Where the chunk begins in the image.
-    chunk: u64,
+    chunk: Chunk,
     /// Where the part begins in the chunk.
     from: usize,
     /// Where it goes in the buffer.
@@ -114,26 +105,19 @@ struct Piece {
     len: usize,
 }
 
-struct Pieces<'a> {
-    manifest: &'a Manifest,
-    at: u64,
-    done: usize,
-    len: usize,
+impl Piece {
+    fn copy(&self, content: &[u8], buffer: &mut [u8]) {
+        buffer[self.to..self.to + self.len].copy_from_slice(&content[self.from..self.from + self.len]);
+    }
 }
 
-impl Iterator for Pieces<'_> {
-    type Item = Piece;
-
-    fn next(&mut self) -> Option<Piece> {
-        if self.done == self.len {
-            return None;
-        }
-        let within = self.at % u64::from(self.manifest.chunk_bytes());
-        let from = usize::try_from(within).expect("less than a chunk");
-        let len = (self.manifest.chunk_bytes_usize() - from).min(self.len - self.done);
-        let piece = Piece { chunk: self.at - within, from, to: self.done, len };
-        self.at += u64::try_from(len).expect("usize fits in u64");
-        self.done += len;
-        Some(piece)
-    }
+/// The parts of the `len` bytes from `offset` on that are in chunks.
+fn pieces(manifest: &Manifest, offset: u64, len: usize) -> impl Iterator<Item = Piece> {
+    let end = offset + u64::try_from(len).expect("usize fits in u64");
+    let within = |from: u64, to: u64| usize::try_from(to - from).expect("as large as a chunk or the buffer");
+    let chunks = manifest.chunks()[manifest.first_from(offset)..].iter();
+    chunks.take_while(move |chunk| chunk.place < end).map(move |chunk| {
+        let (first, last) = (chunk.place.max(offset), chunk.end().min(end));
+        Piece { chunk: *chunk, from: within(chunk.place, first), to: within(offset, first), len: within(first, last) }
+    })
 }

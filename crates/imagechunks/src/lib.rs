@@ -1,8 +1,9 @@
 //! An image as a manifest and packs of chunks, so that what two images have in common is stored and sent once.
 //!
-//! A chunk is a piece of the image of fixed size. A pack is one object that holds chunks, each a zstd frame; a build makes at most one, of
-//! the chunks that no image has which it knows. The manifest says for every chunk of one image its SHA-256 and where it lies; chunks of
-//! zeros are left out. It is itself known by its SHA-256.
+//! A chunk is some blocks of the image, 64 KiB in the mean, cut where the content says so and not at places: what moved is the same
+//! chunk. A pack is one object that holds chunks, each a zstd frame; a build makes at most one, of the chunks that no image has which
+//! it knows. The manifest says for every chunk of one image where it is there, its SHA-256 and where it lies; zeros are left out. It is
+//! itself known by its SHA-256.
 //!
 //! ```text
 //!   image ──pack──▶ Manifest + one pack of new chunks        (known manifests: chunks that lie in packs already)
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod cut;
 mod digest;
 mod error;
 mod fetch;

@@ -2,23 +2,22 @@
 //!
 //! ```text
 //!   magic      8 bytes   "ddchunks"
-//!   version    u8        1
-//!   chunk      u8        log2 of the bytes of a chunk
+//!   version    u8        2
 //!   image      varint    bytes of the image
 //!   digest     32 bytes  SHA-256 of the image
 //!   packs      varint    number of packs, then each, as chunks first need them: u8 length, name
-//!   runs       to the end of the image: varint chunks of zeros, varint chunks with content; only the first may have no zeros,
-//!              only the last no content
-//!   chunks     of each with content, in order: 32 bytes SHA-256, varint pack, varint zigzag (offset - end of the chunk before it in
-//!              that pack), varint bytes
+//!   chunks     varint    number of chunks, then each in order: varint blocks of zeros before it, varint blocks, 32 bytes SHA-256,
+//!                        varint pack, varint zigzag (offset - end of the chunk before it in that pack), varint bytes
 //! ```
 //!
-//! Numbers are LEB128. An image has one encoding alone, so that a manifest is known by the SHA-256 of its bytes: what reads as a manifest
-//! and would be written otherwise is refused. Memory to decode grows with the bytes, never with what they claim.
+//! A block has 4 KiB. What is behind the last chunk is zeros. Numbers are LEB128. An image in these chunks has one encoding alone, so
+//! that a manifest is known by the SHA-256 of its bytes: what reads as a manifest and would be written otherwise is refused. Memory to
+//! decode grows with the bytes, never with what they claim.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use crate::cut::BLOCKS_MAX;
 use crate::digest::Digest;
 use crate::error::Error;
 
@@ -29,18 +28,22 @@ pub const PACKS_MAX: usize = 64;
 pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: &[u8; 8] = b"ddchunks";
-const VERSION: u8 = 1;
-const CHUNK_BYTES_LOG2: Range<u8> = 12..25;
+const VERSION: u8 = 2;
 const NAME_BYTES_MAX: usize = 200;
 /// As large as an image of ext4 can be at all.
 const IMAGE_BYTES_MAX: u64 = 1 << 60;
 const PACK_BYTES_MAX: u64 = 1 << 60;
 /// Bytes of a chunk in a manifest, at the least.
-const ENTRY_BYTES_MIN: usize = Digest::BYTES + 3;
+const ENTRY_BYTES_MIN: usize = Digest::BYTES + 5;
+const BLOCK: u64 = 4096;
 
-/// Where the content of a chunk is, and what it is.
+/// A part of an image: what it is, and where it is in the image and in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chunk {
+    /// Where it begins in the image, in bytes.
+    pub place: u64,
+    /// Bytes of it in the image.
+    pub len: u32,
     /// SHA-256 of its bytes, uncompressed.
     pub digest: Digest,
     /// The number of its pack among [`Manifest::packs`].
@@ -57,17 +60,24 @@ impl Chunk {
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.bytes)
     }
+
+    /// Where it ends in the image.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.place + u64::from(self.len)
+    }
+
+    pub(crate) fn len_usize(&self) -> usize {
+        usize::try_from(self.len).expect("u32 fits in usize")
+    }
 }
 
 /// What an image is made of. It is valid: see [`Manifest::decode`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Manifest {
-    chunk_bytes_log2: u8,
     image_bytes: u64,
     image_digest: Digest,
     packs: Vec<String>,
-    /// Which chunks have content, in order and apart from each other.
-    runs: Vec<Run>,
     chunks: Vec<Chunk>,
 }
 
@@ -75,42 +85,21 @@ impl std::fmt::Debug for Manifest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut show = f.debug_struct("Manifest");
         show.field("image_digest", &self.image_digest).field("image_bytes", &self.image_bytes);
-        show.field("chunk_bytes", &self.chunk_bytes()).field("packs", &self.packs);
-        show.field("chunks", &self.chunks.len()).finish_non_exhaustive()
+        show.field("packs", &self.packs).field("chunks", &self.chunks.len()).finish_non_exhaustive()
     }
 }
 
-/// Neighbouring chunks with content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    /// The number of the first among all chunks of the image.
-    index: u64,
-    /// Which of `chunks` they are.
-    chunks: Range<usize>,
-}
-
 impl Manifest {
-    /// Made of chunks with content and their numbers, in order.
+    /// Made of chunks in the order of the image.
     pub(crate) fn new(
-        chunk_bytes: u32,
         image_bytes: u64,
         image_digest: Digest,
         packs: Vec<String>,
-        numbered: Vec<(u64, Chunk)>,
+        chunks: Vec<Chunk>,
     ) -> Result<Self, Error> {
-        let mut runs: Vec<Run> = Vec::new();
-        for (at, (index, _)) in numbered.iter().enumerate() {
-            match runs.last_mut() {
-                Some(run) if run.end() == *index => run.chunks.end = at + 1,
-                _ => runs.push(Run { index: *index, chunks: at..at + 1 }),
-            }
-        }
-        let chunks = numbered.into_iter().map(|(_, chunk)| chunk).collect();
-        let made = Self { chunk_bytes_log2: log2(chunk_bytes)?, image_bytes, image_digest, packs, runs, chunks };
-        if made.encode().len() > MANIFEST_BYTES_MAX {
-            return Err(Error::TooManyChunks { chunk_bytes });
-        }
-        Ok(made)
+        let made = Self { image_bytes, image_digest, packs, chunks };
+        let bytes = made.encode().len();
+        if bytes > MANIFEST_BYTES_MAX { Err(Error::TooManyChunks { bytes }) } else { Ok(made) }
     }
 
     /// Reads a manifest. It may be anybody's bytes: what comes back refers to packs of sound names alone, to no place beyond any
@@ -151,10 +140,9 @@ impl Manifest {
         if used != self.packs.len() {
             return refused("it names a pack that none of its chunks is in");
         }
-        let bytes_max = zstd::zstd_safe::compress_bound(self.chunk_bytes_usize());
         let fits = |chunk: &Chunk| {
             let bytes = usize::try_from(chunk.bytes).unwrap_or(usize::MAX);
-            (1..=bytes_max).contains(&bytes) && chunk.offset <= PACK_BYTES_MAX
+            (1..=zstd::zstd_safe::compress_bound(chunk.len_usize())).contains(&bytes) && chunk.offset <= PACK_BYTES_MAX
         };
         if !self.chunks.iter().all(fits) {
             return refused("a chunk lies where none can");
@@ -167,7 +155,7 @@ impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.chunks.len() * (ENTRY_BYTES_MIN + 3));
         out.extend(MAGIC);
-        out.extend([VERSION, self.chunk_bytes_log2]);
+        out.push(VERSION);
         put(&mut out, self.image_bytes);
         out.extend(self.image_digest.as_bytes());
         put_len(&mut out, self.packs.len());
@@ -175,23 +163,16 @@ impl Manifest {
             out.push(u8::try_from(name.len()).expect("a checked name is short"));
             out.extend(name.as_bytes());
         }
-        let mut at = 0;
-        for run in &self.runs {
-            put(&mut out, run.index - at);
-            put_len(&mut out, run.chunks.len());
-            at = run.end();
-        }
-        if at < self.chunks_in_image() {
-            put(&mut out, self.chunks_in_image() - at);
-            put(&mut out, 0);
-        }
-        let mut ends = vec![0; self.packs.len()];
+        put_len(&mut out, self.chunks.len());
+        let (mut end, mut ends) = (0, vec![0; self.packs.len()]);
         for chunk in &self.chunks {
+            put(&mut out, (chunk.place - end) / BLOCK);
+            put(&mut out, u64::from(chunk.len).div_ceil(BLOCK));
             out.extend(chunk.digest.as_bytes());
             put_len(&mut out, chunk.pack);
             put(&mut out, zigzag(chunk.offset, ends[chunk.pack]));
             put(&mut out, u64::from(chunk.bytes));
-            ends[chunk.pack] = chunk.range().end;
+            (end, ends[chunk.pack]) = (chunk.end(), chunk.range().end);
         }
         out
     }
@@ -214,42 +195,27 @@ impl Manifest {
         self.image_digest
     }
 
-    /// Bytes of a chunk; the last one of an image may be shorter.
-    #[must_use]
-    pub fn chunk_bytes(&self) -> u32 {
-        1 << self.chunk_bytes_log2
-    }
-
-    pub(crate) fn chunk_bytes_usize(&self) -> usize {
-        1 << self.chunk_bytes_log2
-    }
-
     /// The names of the packs that hold its chunks; each is used, and none is there twice.
     #[must_use]
     pub fn packs(&self) -> &[String] {
         &self.packs
     }
 
-    /// The chunks with content and where they begin in the image, in order.
-    pub fn chunks(&self) -> impl Iterator<Item = (u64, &Chunk)> {
-        self.runs.iter().flat_map(|run| {
-            let places = (run.index..).map(|index| index << self.chunk_bytes_log2);
-            places.zip(&self.chunks[run.chunks.clone()])
-        })
+    /// The chunks, in the order of the image. What lies between them is zeros.
+    #[must_use]
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
     }
 
     /// The chunk that holds a byte of the image; none if it is one of zeros.
     #[must_use]
     pub fn chunk_at(&self, offset: u64) -> Option<&Chunk> {
-        let index = offset >> self.chunk_bytes_log2;
-        let run = &self.runs[self.runs.partition_point(|run| run.index <= index).checked_sub(1)?];
-        self.chunks[run.chunks.clone()].get(usize::try_from(index - run.index).ok()?)
+        self.chunks.get(self.first_from(offset)).filter(|chunk| chunk.place <= offset)
     }
 
-    /// Bytes of the chunk that begins there.
-    pub(crate) fn len_at(&self, offset: u64) -> usize {
-        let rest = usize::try_from(self.image_bytes - offset).unwrap_or(usize::MAX);
-        rest.min(self.chunk_bytes_usize())
+    /// The number of the first chunk that ends behind a byte of the image.
+    pub(crate) fn first_from(&self, offset: u64) -> usize {
+        self.chunks.partition_point(|chunk| chunk.end() <= offset)
     }
 
     /// How many bytes, compressed, each of its packs gives it; chunks that are there several times count once.
@@ -264,16 +230,6 @@ impl Manifest {
         }
         bytes
     }
-
-    fn chunks_in_image(&self) -> u64 {
-        self.image_bytes.div_ceil(u64::from(self.chunk_bytes()))
-    }
-}
-
-impl Run {
-    fn end(&self) -> u64 {
-        self.index + u64::try_from(self.chunks.len()).expect("usize fits in u64")
-    }
 }
 
 /// Checks the name of a pack: it becomes a part of paths and addresses.
@@ -283,15 +239,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::PackName(name.chars().filter(|one| !one.is_control()).take(NAME_BYTES_MAX).collect()))
-}
-
-/// Checks the size of chunks.
-pub(crate) fn log2(chunk_bytes: u32) -> Result<u8, Error> {
-    let log2 = u8::try_from(chunk_bytes.trailing_zeros()).expect("at most 32");
-    if chunk_bytes.is_power_of_two() && CHUNK_BYTES_LOG2.contains(&log2) {
-        return Ok(log2);
-    }
-    Err(Error::ChunkBytes(chunk_bytes))
 }
 
 /// The difference of two places as a number that is small when they are close.
@@ -328,12 +275,9 @@ impl Reader<'_> {
         if self.bytes(MAGIC.len())? != MAGIC {
             return Err(Error::manifest("it does not begin as one"));
         }
-        let [version, chunk_bytes_log2] = self.array()?;
+        let [version] = self.array()?;
         if version != VERSION {
             return Err(Error::manifest(format!("it has version {version}, and this program reads version {VERSION}")));
-        }
-        if !CHUNK_BYTES_LOG2.contains(&chunk_bytes_log2) {
-            return Err(Error::manifest("its chunks have a size that none can have"));
         }
         let image_bytes = self.number()?;
         if image_bytes > IMAGE_BYTES_MAX {
@@ -341,12 +285,11 @@ impl Reader<'_> {
         }
         let image_digest = Digest::from_bytes(self.array()?);
         let packs = self.packs()?;
-        let runs = self.runs(image_bytes.div_ceil(1 << chunk_bytes_log2))?;
-        let chunks = self.chunks(&runs, packs.len())?;
+        let chunks = self.chunks(image_bytes, packs.len())?;
         if !self.rest.is_empty() {
             return Err(Error::manifest("there is more after its end"));
         }
-        Ok(Manifest { chunk_bytes_log2, image_bytes, image_digest, packs, runs, chunks })
+        Ok(Manifest { image_bytes, image_digest, packs, chunks })
     }
 
     fn packs(&mut self) -> Result<Vec<String>, Error> {
@@ -363,44 +306,36 @@ impl Reader<'_> {
         (0..count).map(name).collect()
     }
 
-    fn runs(&mut self, chunks_in_image: u64) -> Result<Vec<Run>, Error> {
-        let (mut runs, mut index, mut first) = (Vec::new(), 0_u64, 0_usize);
-        while index < chunks_in_image {
-            let (zeros, content) = (self.number()?, self.number()?);
-            let sum = zeros.checked_add(content).and_then(|sum| sum.checked_add(index));
-            let apart = zeros > 0 || index == 0;
-            let end = sum.filter(|end| *end <= chunks_in_image && *end > index && apart);
-            let end = end.ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
-            // Claims are bounded by what is there to back them.
-            let count = usize::try_from(content).ok().filter(|count| *count <= self.rest.len() / ENTRY_BYTES_MIN);
-            let count = count.ok_or_else(|| Error::manifest("it breaks off"))?;
-            if count > 0 {
-                let end_of_run = first.checked_add(count).ok_or_else(|| Error::manifest("it breaks off"))?;
-                runs.push(Run { index: index + zeros, chunks: first..end_of_run });
-                first = end_of_run;
-            }
-            index = end;
-        }
-        Ok(runs)
-    }
-
-    fn chunks(&mut self, runs: &[Run], packs: usize) -> Result<Vec<Chunk>, Error> {
-        let count = runs.last().map_or(0, |run| run.chunks.end);
-        if count > self.rest.len() / ENTRY_BYTES_MIN {
-            return Err(Error::manifest("it breaks off"));
-        }
-        let mut ends = vec![0; packs];
-        let mut chunk = || {
+    fn chunks(&mut self, image_bytes: u64, packs: usize) -> Result<Vec<Chunk>, Error> {
+        // Claims are bounded by what is there to back them.
+        let count = usize::try_from(self.number()?).ok().filter(|count| *count <= self.rest.len() / ENTRY_BYTES_MIN);
+        let count = count.ok_or_else(|| Error::manifest("it breaks off"))?;
+        let (mut end, mut ends) = (0, vec![0; packs]);
+        let chunk = |_| {
+            let (place, len) = self.place(end, image_bytes)?;
             let digest = Digest::from_bytes(self.array()?);
             let lost = || Error::manifest("a chunk lies where none can");
             let pack = usize::try_from(self.number()?).ok().filter(|pack| *pack < packs).ok_or_else(lost)?;
             let offset = unzigzag(self.number()?, ends[pack]).filter(|at| *at <= PACK_BYTES_MAX).ok_or_else(lost)?;
             let bytes = u32::try_from(self.number()?).map_err(|_| lost())?;
-            let chunk = Chunk { digest, pack, offset, bytes };
-            ends[pack] = chunk.range().end;
+            let chunk = Chunk { place, len, digest, pack, offset, bytes };
+            (end, ends[pack]) = (chunk.end(), chunk.range().end);
             Ok(chunk)
         };
-        (0..count).map(|_| chunk()).collect()
+        (0..count).map(chunk).collect()
+    }
+
+    /// Where a chunk is in the image, and its length: the one before ended at `end`.
+    fn place(&mut self, end: u64, image_bytes: u64) -> Result<(u64, u32), Error> {
+        let (zeros, blocks) = (self.number()?, self.number()?);
+        let place = zeros.checked_mul(BLOCK).and_then(|zeros| zeros.checked_add(end)).unwrap_or(u64::MAX);
+        let blocks_max = u64::try_from(BLOCKS_MAX).expect("usize fits in u64");
+        let blocks_left = image_bytes.saturating_sub(place).div_ceil(BLOCK);
+        if !(1..=blocks_max.min(blocks_left)).contains(&blocks) {
+            return Err(Error::manifest("its chunks do not fit its image"));
+        }
+        let len = (blocks * BLOCK).min(image_bytes - place);
+        Ok((place, u32::try_from(len).expect("at most so many blocks")))
     }
 
     fn bytes(&mut self, count: usize) -> Result<&[u8], Error> {

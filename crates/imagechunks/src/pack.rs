@@ -1,8 +1,9 @@
 //! An image into a manifest and a pack of what is new in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use rayon::prelude::*;
@@ -10,21 +11,25 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use zstd::bulk::Compressor;
 
+use crate::cut::{BLOCK_BYTES, Mark, Rule};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::{Chunk, Manifest, PACKS_MAX, check_name, log2};
+use crate::manifest::{Chunk, Manifest, PACKS_MAX, check_name};
 use crate::read::pool;
 
-/// The size of chunks, in bytes, unless something else is asked for. `docs/decisions/chunks.md` has the measurements.
+/// Bytes of a chunk in the mean, unless something else is asked for. `docs/decisions/chunks.md` has the measurements.
 pub const CHUNK_BYTES: u32 = 64 << 10;
 
-/// Bytes of an image that are worked on at a time.
-const BATCH_BYTES: usize = 16 << 20;
+/// Bytes of an image that are worked on at a time: this, or two of the longest chunks.
+const WINDOW_BYTES: usize = 16 << 20;
+
+/// Bytes that a thread reads at a time: it looks at them while they are in its cache.
+const READ_BYTES: usize = 64 << 10;
 
 /// How a pack is made.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// Bytes of a chunk: a power of two from 4 KiB to 16 MiB.
+    /// Bytes of a chunk in the mean, where contents have no zeros: a multiple of 4 KiB up to 4 MiB. The longest have four times as many.
     pub chunk_bytes: u32,
     /// Level of zstd.
     pub level: i32,
@@ -41,7 +46,7 @@ impl Default for PackOptions {
 /// What was packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// Chunks of the image with content.
+    /// Chunks of the image.
     pub chunks: u64,
     /// Chunks in the pack. If none is, there is no need for the pack, and the manifest does not name it.
     pub new_chunks: u64,
@@ -54,8 +59,8 @@ pub struct Packed {
 /// here: who fetches the image checks it.
 ///
 /// Of the known images those named first are used first; a manifest refers to [`PACKS_MAX`] packs at the most, and chunks that lie in still
-/// others are packed again. Manifests of another chunk size do not count. The image is read once, and its holes are not read; same input,
-/// same bytes, at any number of threads.
+/// others are packed again. The image is read about once, and large holes are not; same input, same bytes, at any number of threads,
+/// whatever of the zeros is a hole.
 ///
 /// # Errors
 /// The name or the size of chunks can't be, the image has too many chunks, or it can't be read, or the pack not written.
@@ -68,66 +73,84 @@ pub fn pack(
     options: &PackOptions,
 ) -> Result<(Manifest, Packed), Error> {
     check_name(pack_name)?;
-    log2(options.chunk_bytes)?;
-    let image_bytes = image.metadata().map_err(Error::Image)?.len();
+    let image = Image {
+        file: image,
+        bytes: image.metadata().map_err(Error::Image)?.len(),
+        rule: Rule::new(options.chunk_bytes)?,
+    };
     let mut packer = Packer::new(known, pack_name, out, options)?;
-    let mut batch = Vec::new();
-    let mut places = Places { image, chunk_bytes: options.chunk_bytes.into(), image_bytes, next: 0, data_end: 0 };
-    let batch_len = BATCH_BYTES / packer.chunk_bytes;
-    while let Some(index) = places.next()? {
-        batch.push(index);
-        if batch.len() == batch_len.max(1) {
-            packer.add(image, image_bytes, &batch)?;
-            batch.clear();
-        }
+    let mut window = Vec::new();
+    let mut at = 0;
+    while let Some(range) = image.window(at)? {
+        window.resize(usize::try_from(range.end - range.start).expect("at most so large"), 0);
+        let marks = packer.pool.install(|| image.read(&mut window, range.start)).map_err(Error::Image)?;
+        let (chunks, done) = image.rule.cut(&marks, range.end == image.bytes);
+        let bytes = |blocks: Range<usize>| blocks.start * BLOCK_BYTES..(blocks.end * BLOCK_BYTES).min(window.len());
+        let contents: Vec<Range<usize>> = chunks.into_iter().map(bytes).collect();
+        packer.add(range.start, &window, &contents)?;
+        // A chunk that has no end here begins the next window.
+        at = range.start + length(done * BLOCK_BYTES);
     }
-    packer.add(image, image_bytes, &batch)?;
-    packer.finish(image_bytes, image_digest)
+    packer.finish(image.bytes, image_digest)
 }
 
-/// The numbers of the chunks that the file system has content of, in order.
-struct Places<'a> {
-    image: &'a File,
-    chunk_bytes: u64,
-    image_bytes: u64,
-    /// The chunk that is looked at next.
-    next: u64,
-    /// Where the content ends that was found last.
-    data_end: u64,
+/// What is packed.
+#[derive(Clone, Copy)]
+struct Image<'a> {
+    file: &'a File,
+    bytes: u64,
+    rule: Rule,
 }
 
-impl Places<'_> {
-    fn next(&mut self) -> Result<Option<u64>, Error> {
-        let at = self.next * self.chunk_bytes;
-        if at >= self.image_bytes {
+impl Image<'_> {
+    /// What is looked at next, if there is any content from `at` on: whole blocks, the longest chunk at least, or all up to the end.
+    fn window(self, at: u64) -> Result<Option<Range<u64>>, Error> {
+        let failed = |errno: Errno| Error::Image(errno.into());
+        if at >= self.bytes {
             return Ok(None);
         }
-        if at >= self.data_end {
-            let data = match seek(self.image, SeekFrom::Data(at)) {
-                Err(Errno::NXIO) => return Ok(None),
-                data => data.map_err(|errno| Error::Image(errno.into()))?,
-            };
-            if data >= self.image_bytes {
-                return Ok(None);
-            }
-            self.data_end = seek(self.image, SeekFrom::Hole(data)).map_err(|errno| Error::Image(errno.into()))?;
-            self.next = data / self.chunk_bytes;
+        let data = match seek(self.file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => return Ok(None),
+            data => data.map_err(failed)?,
+        };
+        if data >= self.bytes {
+            return Ok(None);
         }
-        self.next += 1;
-        Ok(Some(self.next - 1))
+        let hole = seek(self.file, SeekFrom::Hole(data)).map_err(failed)?;
+        let (block, longest) = (length(BLOCK_BYTES), length(self.rule.max_bytes()));
+        let start = data / block * block;
+        let end = (hole.next_multiple_of(block) + longest).min(start + (2 * longest).max(length(WINDOW_BYTES)));
+        Ok(Some(start..end.min(self.bytes)))
     }
+
+    /// Reads what is at `at`, and says what each of its blocks is.
+    fn read(self, window: &mut [u8], at: u64) -> io::Result<Vec<Mark>> {
+        let read = |(number, piece): (usize, &mut [u8])| {
+            self.file.read_exact_at(piece, at + length(number * READ_BYTES))?;
+            Ok(piece.chunks(BLOCK_BYTES).map(|block| self.rule.mark(block)).collect())
+        };
+        let marks: io::Result<Vec<Vec<Mark>>> = window.par_chunks_mut(READ_BYTES).enumerate().map(read).collect();
+        Ok(marks?.concat())
+    }
+}
+
+/// Where a content lies.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// A number in [`Packer::packs`].
+    pack: usize,
+    offset: u64,
+    bytes: u32,
 }
 
 struct Packer<'a> {
     options: &'a PackOptions,
-    chunk_bytes: usize,
     pool: rayon::ThreadPool,
     /// Names of packs; the last is that of the new one.
     packs: Vec<&'a str>,
-    /// Where chunks lie already, by number in `packs`.
-    there: HashMap<Digest, Chunk>,
+    there: HashMap<Digest, Stored>,
     out: &'a mut dyn Write,
-    chunks: Vec<(u64, Chunk)>,
+    chunks: Vec<Chunk>,
     packed: Packed,
 }
 
@@ -138,37 +161,34 @@ impl<'a> Packer<'a> {
         out: &'a mut dyn Write,
         options: &'a PackOptions,
     ) -> Result<Self, Error> {
-        let known: Vec<&Manifest> = known.iter().filter(|one| one.chunk_bytes() == options.chunk_bytes).collect();
-        let mut packs = usable(&known);
+        let mut packs = usable(known);
         packs.retain(|name| *name != pack_name);
         let mut there = HashMap::new();
         for manifest in known {
             let number = |name: &String| packs.iter().position(|used| used == name);
             let numbers: Vec<Option<usize>> = manifest.packs().iter().map(number).collect();
-            for (_, chunk) in manifest.chunks() {
-                if let Some(pack) = numbers[chunk.pack] {
-                    there.entry(chunk.digest).or_insert(Chunk { pack, ..*chunk });
+            for Chunk { digest, pack, offset, bytes, .. } in manifest.chunks() {
+                if let Some(pack) = numbers[*pack] {
+                    there.entry(*digest).or_insert(Stored { pack, offset: *offset, bytes: *bytes });
                 }
             }
         }
         packs.push(pack_name);
-        let chunk_bytes = usize::try_from(options.chunk_bytes).expect("u32 fits in usize");
         let pool = pool(options.threads)?;
-        Ok(Self { options, chunk_bytes, pool, packs, there, out, chunks: Vec::new(), packed: Packed::default() })
+        Ok(Self { options, pool, packs, there, out, chunks: Vec::new(), packed: Packed::default() })
     }
 
-    /// Chunks of these numbers: all are read and hashed at once, then those that are new are compressed at once, and written in order.
-    fn add(&mut self, image: &File, image_bytes: u64, batch: &[u64]) -> Result<(), Error> {
-        let chunk_bytes = self.chunk_bytes;
-        let read = |index: &u64| read(image, *index, chunk_bytes, image_bytes).map_err(Error::Image);
-        let read: Vec<Option<(u64, Digest, Vec<u8>)>> =
-            self.pool.install(|| batch.par_iter().map(read).collect::<Result<_, _>>())?;
-        let read: Vec<(u64, Digest, Vec<u8>)> = read.into_iter().flatten().collect();
+    /// The chunks of a window that begins at `at`: all are hashed at once, then those that are new are compressed at once, and written in
+    /// order.
+    fn add(&mut self, at: u64, window: &[u8], contents: &[Range<usize>]) -> Result<(), Error> {
+        let hash = |content: &Range<usize>| Digest::of(&window[content.clone()]);
+        let digests: Vec<Digest> = self.pool.install(|| contents.par_iter().map(hash).collect());
+        let with_digests = || digests.iter().copied().zip(contents);
+        let mut taken = HashSet::new();
         let mut new: Vec<(Digest, &[u8])> = Vec::new();
-        let mut taken = HashMap::new();
-        for (_, digest, content) in &read {
-            if !self.there.contains_key(digest) && taken.insert(*digest, ()).is_none() {
-                new.push((*digest, content));
+        for (digest, content) in with_digests() {
+            if !self.there.contains_key(&digest) && taken.insert(digest) {
+                new.push((digest, &window[content.clone()]));
             }
         }
         let level = self.options.level;
@@ -183,16 +203,19 @@ impl<'a> Packer<'a> {
         for ((digest, _), frame) in new.iter().zip(&frames) {
             self.write(*digest, frame)?;
         }
-        let numbered = read.iter().map(|(index, digest, _)| (*index, self.there[digest]));
-        self.chunks.extend(numbered);
+        self.chunks.extend(with_digests().map(|(digest, content)| {
+            let Stored { pack, offset, bytes } = self.there[&digest];
+            let len = u32::try_from(content.len()).expect("at most 16 MiB");
+            Chunk { place: at + length(content.start), len, digest, pack, offset, bytes }
+        }));
         Ok(())
     }
 
     fn write(&mut self, digest: Digest, frame: &[u8]) -> Result<(), Error> {
         self.out.write_all(frame).map_err(Error::Pack)?;
         let bytes = u32::try_from(frame.len()).expect("a chunk of 16 MiB is compressed to less than 4 GiB");
-        let chunk = Chunk { digest, pack: self.packs.len() - 1, offset: self.packed.pack_bytes, bytes };
-        self.there.insert(digest, chunk);
+        let stored = Stored { pack: self.packs.len() - 1, offset: self.packed.pack_bytes, bytes };
+        self.there.insert(digest, stored);
         self.packed.new_chunks += 1;
         self.packed.pack_bytes += u64::from(bytes);
         Ok(())
@@ -200,22 +223,22 @@ impl<'a> Packer<'a> {
 
     fn finish(mut self, image_bytes: u64, image_digest: Digest) -> Result<(Manifest, Packed), Error> {
         self.out.flush().map_err(Error::Pack)?;
-        self.packed.chunks = u64::try_from(self.chunks.len()).expect("usize fits in u64");
+        self.packed.chunks = length(self.chunks.len());
         let mut names = Vec::new();
         let mut numbers = vec![None; self.packs.len()];
-        for (_, chunk) in &mut self.chunks {
+        for chunk in &mut self.chunks {
             chunk.pack = *numbers[chunk.pack].get_or_insert_with(|| {
                 names.push(self.packs[chunk.pack].to_owned());
                 names.len() - 1
             });
         }
-        let manifest = Manifest::new(self.options.chunk_bytes, image_bytes, image_digest, names, self.chunks)?;
+        let manifest = Manifest::new(image_bytes, image_digest, names, self.chunks)?;
         Ok((manifest, self.packed))
     }
 }
 
 /// The packs of known images that a new one may refer to: of each image, in order, those first that give it most.
-fn usable<'a>(known: &[&'a Manifest]) -> Vec<&'a str> {
+fn usable(known: &[Manifest]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for manifest in known {
         let mut packs: Vec<(u64, &String)> = manifest.bytes_of_packs().into_iter().zip(manifest.packs()).collect();
@@ -230,12 +253,6 @@ fn usable<'a>(known: &[&'a Manifest]) -> Vec<&'a str> {
     names
 }
 
-/// A chunk and its digest; none if it is all zeros.
-fn read(image: &File, index: u64, chunk_bytes: usize, image_bytes: u64) -> io::Result<Option<(u64, Digest, Vec<u8>)>> {
-    let at = index * u64::try_from(chunk_bytes).expect("usize fits in u64");
-    let len = usize::try_from(image_bytes - at).unwrap_or(usize::MAX).min(chunk_bytes);
-    let mut content = vec![0; len];
-    image.read_exact_at(&mut content, at)?;
-    let zeros = content.iter().all(|&byte| byte == 0);
-    Ok((!zeros).then(|| (index, Digest::of(&content), content)))
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).expect("usize fits in u64")
 }

@@ -20,8 +20,6 @@ const GAP_BYTES: u64 = 32 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) chunk: Chunk,
-    /// Bytes of its content.
-    pub(crate) len: usize,
     pub(crate) places: Vec<u64>,
 }
 
@@ -84,11 +82,9 @@ impl Batch {
             let within = |at: u64| usize::try_from(at - self.range.start).expect("as large as what was read");
             let range = wanted.chunk.range();
             let frame = &bytes[within(range.start)..within(range.end)];
-            let content = content(frame, wanted.chunk.digest, wanted.len).ok_or_else(|| Error::Chunk {
-                digest: wanted.chunk.digest,
-                pack: pack.clone(),
-                offset: range.start,
-            })?;
+            let Chunk { digest, offset, .. } = wanted.chunk;
+            let content = content(frame, digest, wanted.chunk.len_usize());
+            let content = content.ok_or_else(|| Error::Chunk { digest, pack: pack.clone(), offset })?;
             each(wanted, frame, content)?;
         }
         Ok(())

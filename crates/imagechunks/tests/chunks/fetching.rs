@@ -58,6 +58,43 @@ fn what_another_image_has_is_neither_packed_nor_fetched_again() {
     assert!(fs::read(&out).unwrap() == second.1);
 }
 
+/// A file that was put before others, some that were put between them, and one that is gone: all else is where chunks can find it.
+#[test]
+fn content_that_moved_is_neither_packed_nor_fetched_again() {
+    let (mut packs, content) = (Packs::default(), noise(1, 20 << 20));
+    let cut = 9 << 20;
+    let first = image(64 << 20, &[(1 << 20, &content)]);
+    let (before, between) = (noise(2, 5 * 4096), noise(3, 3 * 4096));
+    let start = 4096 * 7;
+    let (middle, behind) = (start + before.len(), start + before.len() + cut + between.len());
+    let parts: [(usize, &[u8]); 4] =
+        [(start, &before), (middle, &content[..cut]), (middle + cut, &between), (behind, &content[cut + 4096..])];
+    let second = image(64 << 20, &parts);
+    let options = PackOptions { threads: 2, ..PackOptions::default() };
+    let (one, packed) = packs.pack("a.1", &first, &[], &options);
+    assert!((240..400).contains(&packed.chunks), "{packed:?}");
+    let (two, packed) = packs.pack("b.1", &second, std::slice::from_ref(&one), &options);
+    assert!(packed.pack_bytes < 700_000, "of 20 MiB: {packed:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let (cache, out) = (Cache::open(dir.path().join("cache"), 1 << 30).unwrap(), dir.path().join("out"));
+    for (manifest, image) in [(&one, first), (&two, second)] {
+        fetch(manifest, &packs, &cache, &out, &OPTIONS).unwrap();
+        assert!(fs::read(&out).unwrap() == image.1);
+    }
+}
+
+#[test]
+fn holes_and_zeros_that_are_there_are_the_same() {
+    let (mut packs, content) = (Packs::default(), noise(4, 300_000));
+    let zeros = vec![0; 4 << 20];
+    let places = [0, 304 << 10, 1 << 20, 3 << 20].map(|at: usize| (at, &content[..]));
+    let sparse = image(4 << 20, &places);
+    let full = image(4 << 20, &[&[(0, &zeros[..])][..], &places].concat());
+    let options = PackOptions { threads: 1, ..PackOptions::default() };
+    let made = [sparse, full].map(|image| packs.pack("a.1", &image, &[], &options).0.encode());
+    assert!(made[0] == made[1]);
+}
+
 #[test]
 fn the_bytes_are_the_same_at_any_number_of_threads() {
     let (mut packs, content) = (Packs::default(), noise(3, 3 << 20));

@@ -19,9 +19,12 @@ fn sample() -> Vec<u8> {
 fn used(manifest: &Manifest) {
     let encoded = manifest.encode();
     assert_eq!(Manifest::decode(&encoded).unwrap().digest(), Digest::of(&encoded));
-    for (place, chunk) in manifest.chunks() {
-        assert!(place < manifest.image_bytes() && chunk.pack < manifest.packs().len());
-        assert_eq!(manifest.chunk_at(place), Some(chunk));
+    let mut end = 0;
+    for chunk in manifest.chunks() {
+        assert!(chunk.place >= end && chunk.end() > chunk.place && chunk.end() <= manifest.image_bytes());
+        assert!(chunk.pack < manifest.packs().len());
+        end = chunk.end();
+        assert_eq!((manifest.chunk_at(chunk.place), manifest.chunk_at(end - 1)), (Some(chunk), Some(chunk)));
     }
     for place in [manifest.image_bytes() + 16_777_216, u64::MAX] {
         assert_eq!(manifest.chunk_at(place), None);
@@ -56,12 +59,10 @@ proptest! {
 
     #[test]
     fn anything_after_a_sound_head_is_refused_or_means_something(
-        log2 in 12..25_u8,
         image_bytes in prop_oneof![0..100_000_u64, any::<u64>()],
         rest in prop::collection::vec(any::<u8>(), 0..300),
     ) {
-        let mut bytes = b"ddchunks\x01".to_vec();
-        bytes.push(log2);
+        let mut bytes = b"ddchunks\x02".to_vec();
         let mut number = image_bytes;
         while number >= 0x80 {
             bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
@@ -84,7 +85,7 @@ proptest! {
     fn any_image_comes_back(
         len in 0..600_000_usize,
         parts in prop::collection::vec((0..600_000_usize, 0..60_000_usize, 0..3_u64), 0..6),
-        log2 in 12..17_u32,
+        blocks in 1..20_u32,
     ) {
         let parts: Vec<(usize, Vec<u8>)> = parts
             .into_iter()
@@ -94,7 +95,7 @@ proptest! {
         let parts: Vec<(usize, &[u8])> = parts.iter().map(|(at, part)| (*at, part.as_slice())).collect();
         let image = image(len, &parts);
         let mut packs = Packs::default();
-        let options = PackOptions { chunk_bytes: 1 << log2, threads: 2, ..PackOptions::default() };
+        let options = PackOptions { chunk_bytes: blocks * 4096, threads: 2, ..PackOptions::default() };
         let (manifest, _) = packs.pack("a.1", &image, &[], &options);
         let manifest = Manifest::decode(&manifest.encode()).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -117,16 +118,18 @@ fn what_is_no_manifest_is_refused_with_a_reason() {
         }
     };
     type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
-    let cases: [(Change<'_>, &str); 8] = [
+    let cases: [(Change<'_>, &str); 9] = [
         (&|bytes| bytes.clear(), "breaks off"),
         (&|bytes| bytes[0] = b'x', "does not begin"),
-        (&|bytes| bytes[8] = 2, "version 2"),
-        (&|bytes| bytes[9] = 40, "size"),
+        (&|bytes| bytes[8] = 1, "version 1"),
         (&|bytes| bytes.push(0), "more after its end"),
         (&|bytes| bytes.truncate(300), "breaks off"),
         // The first name begins behind the head, the number of packs and its length.
-        (&|bytes| bytes[8 + 2 + 3 + 32 + 2] = b'/', "can't be the name of a pack"),
-        (&|bytes| bytes[8 + 2 + 3 + 32] = 70, "packs"),
+        (&|bytes| bytes[8 + 1 + 3 + 32 + 2] = b'/', "can't be the name of a pack"),
+        (&|bytes| bytes[8 + 1 + 3 + 32] = 70, "packs"),
+        // Behind two names of seven bytes and the number of chunks: the blocks of the first.
+        (&|bytes| bytes[8 + 1 + 3 + 32 + 1 + 2 * 8 + 1 + 1] = 0, "do not fit its image"),
+        (&|bytes| bytes[8 + 1 + 3 + 32 + 1 + 2 * 8] = 0x7f, "breaks off"),
     ];
     for (change, expected) in cases {
         let said = of(change);
@@ -141,7 +144,7 @@ fn names_and_sizes_that_can_not_be_are_refused() {
         let packed = imagechunks::pack(&image.0, Digest::of(&image.1), &[], name, &mut Vec::new(), &small());
         assert!(matches!(packed, Err(Error::PackName(_))), "{name}");
     }
-    for chunk_bytes in [0, 1, 2048, 4097, 65_535, 32 << 20] {
+    for chunk_bytes in [0, 1, 2048, 4097, 65_535, (4 << 20) + 4096] {
         let options = PackOptions { chunk_bytes, ..small() };
         let packed = imagechunks::pack(&image.0, Digest::of(&image.1), &[], "a", &mut Vec::new(), &options);
         assert!(matches!(packed, Err(Error::ChunkBytes(_))), "{chunk_bytes}");
