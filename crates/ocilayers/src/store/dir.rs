@@ -93,10 +93,8 @@ impl Dir {
             return Ok(kept);
         }
         let path = self.path.join(diff_id.hex());
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::rename(partial.dir.path(), &path)?,
-        }
+        remove(&path)?;
+        fs::rename(partial.dir.path(), &path)?;
         let _ = partial.dir.keep();
         File::open(&self.path)?.sync_all()?;
         self.find(diff_id)?.ok_or_else(|| io::Error::other("what was written just now is not sound"))
@@ -121,7 +119,7 @@ impl Dir {
             if unused(&path)?.is_some() {
                 // Without an index it is gone, whatever comes after.
                 fs::remove_file(path.join(INDEX))?;
-                fs::remove_dir_all(&path)?;
+                remove(&path)?;
                 all -= bytes;
             }
         }
@@ -134,7 +132,7 @@ impl Dir {
         for path in self.entries()? {
             let partial = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PARTIAL.as_bytes()));
             if (partial || !path.join(INDEX).exists()) && unused(&path)?.is_some() {
-                fs::remove_dir_all(&path)?;
+                remove(&path)?;
             }
         }
         Ok(())
@@ -160,6 +158,14 @@ impl Dir {
         let file = File::options().create(true).truncate(false).write(true).open(self.path.join(".lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
+    }
+}
+
+/// Removes a layer's directory, which may be gone: whoever gives up what it was making removes that without the lock of names.
+fn remove(layer: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(layer) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::early::Written;
 use super::index::length;
 
-/// What runs are aligned to in the content file: the unit in which file systems share blocks between files.
-pub(super) const BLOCK: u64 = 4_096;
+/// What large files are aligned to in the content file: the unit in which file systems share blocks between files.
+const BLOCK: u64 = 4_096;
 /// Parts written at a time (readv(2): `IOV_MAX` is 1,024).
 const PARTS_MAX: usize = 1_000;
 static ZEROS: [u8; 4_096] = [0; 4_096];
@@ -20,8 +20,8 @@ pub(super) struct Gather<'a> {
     /// Bytes of the file, those that are only noted among them.
     len: u64,
     parts: Vec<Part>,
-    /// Is told what was written, where somebody wants to know.
-    early: Option<Written>,
+    /// Is told what was written.
+    early: Written,
 }
 
 /// What comes next in the file.
@@ -34,7 +34,7 @@ enum Part {
 }
 
 impl<'a> Gather<'a> {
-    pub(super) fn new(file: &'a File, early: Option<Written>) -> Self {
+    pub(super) fn new(file: &'a File, early: Written) -> Self {
         Self { file, len: 0, parts: Vec::new(), early }
     }
 
@@ -75,9 +75,7 @@ impl<'a> Gather<'a> {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     IoSlice::advance_slices(&mut left, written);
-                    if let Some(early) = &mut self.early {
-                        early.add(length(written));
-                    }
+                    self.early.add(length(written));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tar      H data pad H H data pad ... 0 0 rest     the bytes that the diff_id names
-//!   content    data──────▶|data─────▶|       rest     runs, each from a multiple of 4 KiB on
+//!   content    data──────▶|data─────▶|       rest     runs, large files from a multiple of 4 KiB on
 //!   index    H      pad H H      pad ... 0 0 │ runs │ footer        the first part, the skeleton, as a frame of zstd
 //! ```
 //!

@@ -8,10 +8,13 @@ use fstree::{Addition, Kind, Segment, Sources};
 use sha2::{Digest as _, Sha256};
 
 use super::early::Written;
-use super::gather::{BLOCK, Gather};
+use super::gather::Gather;
 use super::index::{self, Run, length};
 use super::ring::Chunks;
 use crate::digest::Digest;
+
+/// A file of fewer bytes is copied into an image, also where blocks could be shared: that costs less.
+const SHARED_BYTES_MIN: u64 = 64 << 10;
 
 /// What came of a tar.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub(super) fn ingest(
     chunks: &mut dyn Chunks,
     content: &File,
     index: &File,
-    early: Option<Written>,
+    early: Written,
     limits: &fstree::Limits,
 ) -> io::Result<Ingested> {
     let id = Sources::default().add(std::sync::Arc::new(Vec::new()));
@@ -74,7 +77,7 @@ struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File, early: Option<Written>) -> io::Result<Self> {
+    fn new(chunks: &'a mut dyn Chunks, content: &'a File, index: &'a File, early: Written) -> io::Result<Self> {
         Ok(Self {
             chunks,
             chunk: Vec::new(),
@@ -124,9 +127,10 @@ impl<'a> Splitter<'a> {
 
     /// Lets a run pass into the content file; says whether it was all there.
     ///
-    /// A run starts at a multiple of a block, but for the short runs of a sparse file: millions of them would fill a disk.
+    /// A whole file that is worth sharing starts at a multiple of a block. All else is one behind the other: what is not written need not
+    /// be waited for, and millions of short runs of a sparse file would fill a disk.
     fn run(&mut self, run: &Segment) -> io::Result<bool> {
-        if run.file_offset == 0 || run.len_bytes >= BLOCK {
+        if run.file_offset == 0 && run.len_bytes >= SHARED_BYTES_MIN {
             self.content.align();
         }
         let placed = Run { tar_offset: self.offset, content_offset: self.content.len(), len: run.len_bytes };

@@ -22,7 +22,7 @@ use fstree::Diff;
 use rayon::prelude::*;
 
 use self::dir::{Dir, Partial};
-use self::early::{Written, early};
+use self::early::early;
 use self::ingest::{Ingested, ingest};
 use self::ring::{Chunks, Inline, ring};
 use crate::decompress::{self, Bounded, Compression};
@@ -139,7 +139,7 @@ impl Store {
         let (reader, compression) = decompress::reader(&mut blob).map_err(wrong)?;
         warn_of_media_type(layer, compression);
         let mut plain = Inline::new(Bounded::new(reader, blob_bytes, &self.limits));
-        let ingested = self.ingest(&mut plain, partial, None)?;
+        let ingested = self.ingest(&mut plain, partial)?;
         plain.finish().map_err(wrong)?;
         // What follows the archive in the blob is part of what was announced.
         io::copy(&mut blob, &mut io::sink()).map_err(wrong)?;
@@ -163,7 +163,7 @@ impl Store {
                 let mut blob = Hashing::new(blob);
                 compressed.send_all(&mut blob).map(|()| blob.finish().1)
             });
-            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial, None));
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
             let inflate = || -> io::Result<()> {
                 let (reader, compression) = decompress::reader(&mut to_inflate)?;
                 warn_of_media_type(layer, compression);
@@ -209,17 +209,13 @@ impl Store {
         let (mut plain, mut to_ingest) = ring();
         let ingested = std::thread::scope(|scope| {
             let partial = &partial;
-            let (early, syncer) = early();
-            let syncer = scope.spawn(move || syncer.run(&partial.content));
-            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial, Some(early)));
+            let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
             let written = fstree::tar::write_diff(&layer, &mut plain)
                 .and_then(|()| io::Write::flush(&mut plain).map_err(Into::into))
                 .map_err(|source| Error::Archive { layer: "of the step".to_owned(), source });
             drop(plain);
             // When the other side has failed, it knows why.
             let ingested = writer.join().expect("writing does not panic")?;
-            let synced = syncer.join().expect("a sync does not panic");
-            synced.map_err(Error::file(self.dir.path()))?;
             written.map(|()| ingested)
         })?;
         let layer = self.keep(Fetched::New(partial, ingested))?;
@@ -231,9 +227,15 @@ impl Store {
         self.dir.partial().map_err(Error::file(self.dir.path()))
     }
 
-    fn ingest(&self, plain: &mut dyn Chunks, partial: &Partial, early: Option<Written>) -> Result<Ingested, Error> {
-        let ingested = ingest(plain, &partial.content, &partial.index, early, &self.limits.tree);
-        ingested.map_err(Error::file(self.dir.path()))
+    /// Takes a tar in, and brings its contents to the disk meanwhile.
+    fn ingest(&self, plain: &mut dyn Chunks, partial: &Partial) -> Result<Ingested, Error> {
+        let (written, syncer) = early();
+        std::thread::scope(|scope| {
+            let syncer = scope.spawn(move || syncer.run(&partial.content));
+            let ingested = ingest(plain, &partial.content, &partial.index, written, &self.limits.tree);
+            let synced = syncer.join().expect("a sync does not panic");
+            ingested.and_then(|ingested| synced.map(|()| ingested)).map_err(Error::file(self.dir.path()))
+        })
     }
 
     fn keep(&self, fetched: Fetched) -> Result<Layer, Error> {
