@@ -77,6 +77,11 @@ impl Cache {
         Some(content)
     }
 
+    /// Whether there is something that says it is that chunk.
+    pub(crate) fn has(&self, digest: Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     /// Adds a chunk that was verified. That it can't be kept is no failure of whoever has it; see [`Cache::take_failure`].
     pub(crate) fn put(&self, digest: Digest, frame: &[u8]) {
         let bytes = u64::try_from(frame.len()).expect("usize fits in u64");

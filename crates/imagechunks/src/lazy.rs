@@ -1,6 +1,7 @@
 //! An image that is not there yet, read by offset.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::cache::Cache;
@@ -13,7 +14,12 @@ use crate::source::Source;
 /// Bytes of chunks that are kept in memory, so that small reads in a row take each chunk apart once.
 const MEMORY_BYTES: usize = 4 << 20;
 
-/// An image that is read without being there: each read takes what it needs from the cache, or from the source and puts it there.
+/// How far behind a read chunks are fetched with it, where reads come one after the other. Only what the same request of the source can
+/// give.
+const AHEAD_BYTES: u64 = 1 << 20;
+
+/// An image that is read without being there: each read takes what it needs from the cache, or from the source and puts it there, and with
+/// it what comes next if the read before ended where this one begins.
 #[derive(Debug)]
 pub struct Lazy<S> {
     manifest: Manifest,
@@ -21,12 +27,14 @@ pub struct Lazy<S> {
     cache: Arc<Cache>,
     /// Chunks that were used last, the latest at the end.
     recent: Mutex<VecDeque<(Digest, Arc<Vec<u8>>)>>,
+    /// Where the last read ended.
+    end: AtomicU64,
 }
 
 impl<S: Source> Lazy<S> {
     /// Nothing is read yet.
     pub fn new(manifest: Manifest, source: S, cache: Arc<Cache>) -> Self {
-        Self { manifest, source, cache, recent: Mutex::default() }
+        Self { manifest, source, cache, recent: Mutex::default(), end: AtomicU64::new(u64::MAX) }
     }
 
     /// Of which image.
@@ -43,6 +51,8 @@ impl<S: Source> Lazy<S> {
         let rest = self.manifest.image_bytes().saturating_sub(offset);
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
         let buffer = &mut buffer[..len];
+        let end = offset.saturating_add(u64::try_from(len).expect("usize fits in u64"));
+        let goes_on = self.end.swap(end, Ordering::Relaxed) == offset;
         let mut missing = Vec::new();
         buffer.fill(0);
         for piece in pieces(&self.manifest, offset, len) {
@@ -51,14 +61,18 @@ impl<S: Source> Lazy<S> {
                 None => missing.push(piece),
             }
         }
-        self.fetch(&missing, buffer)?;
+        self.fetch(&missing, goes_on, buffer)?;
         Ok(len)
     }
 
-    /// Chunks of this read that are nowhere here, neighbours with one read of the source.
-    fn fetch(&self, missing: &[Piece], buffer: &mut [u8]) -> Result<(), Error> {
-        let wanted = |piece: &Piece| Wanted { chunk: piece.chunk, places: vec![piece.chunk.place] };
-        for batch in batches(missing.iter().map(wanted).collect()) {
+    /// Chunks of this read that are nowhere here, neighbours with one read of the source; and those behind them that come with it.
+    fn fetch(&self, missing: &[Piece], goes_on: bool, buffer: &mut [u8]) -> Result<(), Error> {
+        let Some(last) = missing.last() else { return Ok(()) };
+        let ahead = goes_on.then(|| self.ahead(&last.chunk)).into_iter().flatten();
+        let chunks = missing.iter().map(|piece| piece.chunk).chain(ahead);
+        let wanted = chunks.map(|chunk| Wanted { chunk, places: vec![chunk.place] }).collect();
+        let asked = |wanted: &Wanted| missing.iter().any(|piece| wanted.places.contains(&piece.chunk.place));
+        for batch in batches(wanted).into_iter().filter(|batch| batch.wanted.iter().any(asked)) {
             batch.read(&self.manifest, &self.source, &mut |wanted, frame, content| {
                 self.cache.put(wanted.chunk.digest, frame);
                 let of_it = missing.iter().filter(|piece| wanted.places.contains(&piece.chunk.place));
@@ -68,6 +82,14 @@ impl<S: Source> Lazy<S> {
             })?;
         }
         Ok(())
+    }
+
+    /// Chunks behind that one which are not here.
+    fn ahead(&self, last: &Chunk) -> impl Iterator<Item = Chunk> {
+        let end = last.end() + AHEAD_BYTES;
+        let behind = self.manifest.chunks()[self.manifest.first_from(last.end())..].iter();
+        let near = behind.take_while(move |chunk| chunk.place < end);
+        near.filter(|chunk| !self.cache.has(chunk.digest)).copied()
     }
 
     fn here(&self, chunk: &Chunk) -> Option<Arc<Vec<u8>>> {

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A block has 4 KiB. What is behind the last chunk is zeros. Numbers are LEB128. An image in these chunks has one encoding alone, so
-//! that a manifest is known by the SHA-256 of its bytes: what reads as a manifest and would be written otherwise is refused. Memory to
-//! decode grows with the bytes, never with what they claim.
+//! that a manifest is known by the SHA-256 of its bytes: what reads as a manifest of this version and would be written otherwise is refused.
+//! Memory to decode grows with the bytes, never with what they claim.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -29,6 +29,10 @@ pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: &[u8; 8] = b"ddchunks";
 const VERSION: u8 = 2;
+/// The version before, whose chunks all have one size. It is read, and written no more.
+const FIXED_VERSION: u8 = 1;
+const FIXED_LOG2: Range<u8> = 12..25;
+const FIXED_ENTRY_BYTES_MIN: usize = Digest::BYTES + 3;
 const NAME_BYTES_MAX: usize = 200;
 /// As large as an image of ext4 can be at all.
 const IMAGE_BYTES_MAX: u64 = 1 << 60;
@@ -117,8 +121,8 @@ impl Manifest {
         let mut reader = Reader { rest: bytes };
         let made = reader.manifest()?;
         made.check()?;
-        // Numbers of needless length: a manifest has one digest.
-        if made.encode() != bytes {
+        // Numbers of needless length: a manifest has one digest. Nobody makes those of the version before any more.
+        if bytes.get(MAGIC.len()) == Some(&VERSION) && made.encode() != bytes {
             return Err(Error::manifest("it is not written in the one way that is allowed"));
         }
         Ok(made)
@@ -276,16 +280,25 @@ impl Reader<'_> {
             return Err(Error::manifest("it does not begin as one"));
         }
         let [version] = self.array()?;
-        if version != VERSION {
-            return Err(Error::manifest(format!("it has version {version}, and this program reads version {VERSION}")));
-        }
+        let chunk_bytes = match version {
+            VERSION => None,
+            FIXED_VERSION => Some(self.fixed_chunk_bytes()?),
+            _ => {
+                return Err(Error::manifest(format!(
+                    "it has version {version}, and this program reads up to {VERSION}"
+                )));
+            }
+        };
         let image_bytes = self.number()?;
         if image_bytes > IMAGE_BYTES_MAX {
             return Err(Error::manifest("its image is larger than any can be"));
         }
         let image_digest = Digest::from_bytes(self.array()?);
         let packs = self.packs()?;
-        let chunks = self.chunks(image_bytes, packs.len())?;
+        let chunks = match chunk_bytes {
+            None => self.chunks(image_bytes, packs.len())?,
+            Some(chunk_bytes) => self.fixed_chunks(image_bytes, chunk_bytes, packs.len())?,
+        };
         if !self.rest.is_empty() {
             return Err(Error::manifest("there is more after its end"));
         }
@@ -313,16 +326,54 @@ impl Reader<'_> {
         let (mut end, mut ends) = (0, vec![0; packs]);
         let chunk = |_| {
             let (place, len) = self.place(end, image_bytes)?;
-            let digest = Digest::from_bytes(self.array()?);
-            let lost = || Error::manifest("a chunk lies where none can");
-            let pack = usize::try_from(self.number()?).ok().filter(|pack| *pack < packs).ok_or_else(lost)?;
-            let offset = unzigzag(self.number()?, ends[pack]).filter(|at| *at <= PACK_BYTES_MAX).ok_or_else(lost)?;
-            let bytes = u32::try_from(self.number()?).map_err(|_| lost())?;
-            let chunk = Chunk { place, len, digest, pack, offset, bytes };
-            (end, ends[pack]) = (chunk.end(), chunk.range().end);
+            let chunk = self.chunk(place, len, &mut ends)?;
+            end = chunk.end();
             Ok(chunk)
         };
         (0..count).map(chunk).collect()
+    }
+
+    /// The chunks of a manifest of version 1: behind the version it has log2 of the bytes of every chunk, and before them, to the end of the
+    /// image, how many chunks are zeros and how many have content, in turns.
+    fn fixed_chunks(&mut self, image_bytes: u64, chunk_bytes: u64, packs: usize) -> Result<Vec<Chunk>, Error> {
+        let mut places: Vec<u64> = Vec::new();
+        let (mut index, all) = (0_u64, image_bytes.div_ceil(chunk_bytes));
+        while index < all {
+            let (zeros, content) = (self.number()?, self.number()?);
+            let begin = index.checked_add(zeros).ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
+            let end = begin.checked_add(content).filter(|end| *end > index && *end <= all);
+            let end = end.ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
+            let backed = u64::try_from(self.rest.len() / FIXED_ENTRY_BYTES_MIN).expect("usize fits in u64");
+            if content > backed {
+                return Err(Error::manifest("it breaks off"));
+            }
+            places.extend((begin..end).map(|index| index * chunk_bytes));
+            index = end;
+        }
+        let mut ends = vec![0; packs];
+        let len = |place| u32::try_from(chunk_bytes.min(image_bytes - place)).expect("at most 16 MiB");
+        places.into_iter().map(|place| self.chunk(place, len(place), &mut ends)).collect()
+    }
+
+    fn fixed_chunk_bytes(&mut self) -> Result<u64, Error> {
+        let [log2] = self.array()?;
+        if FIXED_LOG2.contains(&log2) {
+            Ok(1 << log2)
+        } else {
+            Err(Error::manifest("its chunks have a size that none can have"))
+        }
+    }
+
+    /// What a chunk at that place is, and where it lies; `ends` says for each pack where the chunk before it ends there.
+    fn chunk(&mut self, place: u64, len: u32, ends: &mut [u64]) -> Result<Chunk, Error> {
+        let digest = Digest::from_bytes(self.array()?);
+        let lost = || Error::manifest("a chunk lies where none can");
+        let pack = usize::try_from(self.number()?).ok().filter(|pack| *pack < ends.len()).ok_or_else(lost)?;
+        let offset = unzigzag(self.number()?, ends[pack]).filter(|at| *at <= PACK_BYTES_MAX).ok_or_else(lost)?;
+        let bytes = u32::try_from(self.number()?).map_err(|_| lost())?;
+        let chunk = Chunk { place, len, digest, pack, offset, bytes };
+        ends[pack] = chunk.range().end;
+        Ok(chunk)
     }
 
     /// Where a chunk is in the image, and its length: the one before ended at `end`.

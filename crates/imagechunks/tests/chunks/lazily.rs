@@ -64,6 +64,23 @@ fn a_small_read_costs_one_chunk_and_neighbours_one_read() {
 }
 
 #[test]
+fn reads_one_after_the_other_need_few_of_the_source() {
+    let mut packs = Packs::default();
+    let image = image(4 << 20, &[(0, &noise(4, 4 << 20))]);
+    let (manifest, _) = packs.pack("a.1", &image, &[], &small());
+    let dir = tempfile::tempdir().unwrap();
+    let lazy = Lazy::new(manifest, &packs, Arc::new(Cache::open(dir.path(), 1 << 30).unwrap()));
+    let mut buffer = vec![0; 16 << 10];
+    for at in (0..4 << 20).step_by(buffer.len()) {
+        assert_eq!(lazy.read_at(&mut buffer, at.try_into().unwrap()).unwrap(), buffer.len());
+        assert!(buffer == image.1[at..at + buffer.len()], "{at}");
+    }
+    assert_eq!(packs.bytes_read(), u64::try_from(packs.packs["a.1"].len()).unwrap(), "nothing twice");
+    let reads = packs.reads.lock().unwrap().len();
+    assert!(reads <= 6, "{reads}");
+}
+
+#[test]
 fn a_read_that_failed_may_be_tried_again() {
     let (packs, manifest, content) = packed();
     let dir = tempfile::tempdir().unwrap();
