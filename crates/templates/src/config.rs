@@ -38,6 +38,9 @@ pub struct Config {
     pub interruptions_max: u32,
     /// Bytes of log of one attempt. Default: 32 MiB.
     pub log_bytes_max: u64,
+    /// Bytes of the disk that copies of images take on this host, where there are `objects`; those that were used within [`Config::grace`],
+    /// or a minute, stay. Default: 256 GiB.
+    pub image_copies_bytes: u64,
     /// Bytes of chunks that are kept on this host to make images of, where there are `objects`. Default: 8 GiB.
     pub chunks_bytes: u64,
     /// Bytes of layers of steps that hosts keep for each other among the objects. Default: 100 GiB.
@@ -66,6 +69,7 @@ impl Config {
             lease: Duration::from_secs(30),
             interruptions_max: 2,
             log_bytes_max: 32 << 20,
+            image_copies_bytes: 256 << 30,
             chunks_bytes: 8 << 30,
             shared_cache_bytes: 100 << 30,
             grace: Duration::from_secs(3_600),

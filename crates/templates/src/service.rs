@@ -34,6 +34,9 @@ use crate::{log, recover, worker};
 /// How long idempotency keys are kept.
 const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// A copy of an image that was used so long ago, at the least, may be in use.
+const USED_MIN: Duration = Duration::from_secs(60);
+
 /// The longest time between two collections of images.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
@@ -107,7 +110,8 @@ pub struct Page {
 pub struct Resolved {
     /// The template.
     pub template: Template,
-    /// The file of the image. It stays for [`Config::grace`] after its last template was deleted.
+    /// The file of the image. It stays for [`Config::grace`] after its last template was deleted; where it is a copy of one among the
+    /// objects, for that time or a minute after it was asked for.
     pub image: PathBuf,
     /// What a runtime needs to start it (OCI image specification, config.md).
     pub config: serde_json::Value,
@@ -202,16 +206,13 @@ impl Inner {
         self.shared.is_some() || self.images.path(digest).exists()
     }
 
-    /// Removes what no template has any more.
-    fn collect(&self) -> Result<(), Error> {
+    /// Removes what no template has any more; objects that have no row only if all are to be listed.
+    fn collect(&self, orphans: bool) -> Result<(), Error> {
         self.collect_images()?;
-        match &self.shared {
-            Some(shared) => {
-                shared.collect()?;
-                shared.collect_steps(self.config.shared_cache_bytes)
-            }
-            None => Ok(()),
-        }
+        let Some(shared) = &self.shared else { return Ok(()) };
+        shared.collect()?;
+        shared.collect_steps(self.config.shared_cache_bytes)?;
+        if orphans { shared.collect_orphans() } else { Ok(()) }
     }
 
     fn collect_images(&self) -> Result<(), Error> {
@@ -230,7 +231,15 @@ impl Inner {
                 self.images.remove(digest)?;
             }
         }
-        Ok(())
+        self.bound_copies()
+    }
+
+    /// Removes copies that are more than this host is to keep.
+    fn bound_copies(&self) -> Result<(), Error> {
+        if self.shared.is_none() {
+            return Ok(());
+        }
+        self.images.evict(self.config.image_copies_bytes, self.config.grace.max(USED_MIN))
     }
 }
 
@@ -513,17 +522,27 @@ impl Templates {
     /// # Errors
     /// There is no ready template of that name.
     pub fn resolve(&self, owner: &Owner, selector: &Selector) -> Result<Resolved, Error> {
-        let template = self.get(owner, selector)?;
+        let (template, config) = self.image_config(owner, selector)?;
         let digest = template.image_digest.clone().ok_or(Error::NotFound)?;
-        let config = self.inner.store.image_config(&template.id)?.ok_or(Error::NotFound)?;
-        let config = serde_json::from_str(&config).unwrap_or_default();
-        let image = self.inner.images.path(&digest);
+        let images = &self.inner.images;
         if let Some(shared) = &self.inner.shared
-            && !image.exists()
+            && !images.mark_used(&digest)?
         {
-            shared.fetch_image(&digest, template.ext4_size_bytes, &self.inner.images)?;
+            shared.fetch_image(&digest, template.ext4_size_bytes, images)?;
+            images.mark_used(&digest)?;
+            self.inner.bound_copies()?;
         }
-        Ok(Resolved { image, config, template })
+        Ok(Resolved { image: images.path(&digest), config, template })
+    }
+
+    /// What a runtime needs to start the image of that name (OCI image specification, config.md), wherever the image is.
+    ///
+    /// # Errors
+    /// There is no ready template of that name.
+    pub fn image_config(&self, owner: &Owner, selector: &Selector) -> Result<(Template, serde_json::Value), Error> {
+        let template = self.get(owner, selector)?;
+        let config = self.inner.store.image_config(&template.id)?.ok_or(Error::NotFound)?;
+        Ok((template, serde_json::from_str(&config).unwrap_or_default()))
     }
 
     /// The manifest of the image that a sandbox of that name boots (`imagechunks`), for who has chunks of other images already.
@@ -618,7 +637,7 @@ impl Templates {
     /// # Errors
     /// The store, or a file.
     pub fn collect(&self) -> Result<(), Error> {
-        self.inner.collect()
+        self.inner.collect(true)
     }
 }
 
@@ -643,11 +662,16 @@ pub fn create_key(store: &dyn Store, owner: &Owner, now: Time) -> Result<ApiKey,
 
 fn collect_forever(inner: &Inner) {
     let pause = inner.config.grace.div_f32(2.0).clamp(Duration::from_millis(100), COLLECT_EVERY);
-    let mut last = Instant::now();
+    let (mut last, mut listed) = (Instant::now(), Instant::now());
     while !inner.is_stopping() {
         if last.elapsed() >= pause {
             last = Instant::now();
-            if let Err(error) = inner.collect() {
+            // A list of all objects is a request for each thousand of them.
+            let orphans = listed.elapsed() >= inner.config.grace;
+            if orphans {
+                listed = last;
+            }
+            if let Err(error) = inner.collect(orphans) {
                 tracing::error!(error = %explain(&error), "images can't be collected");
             }
         }

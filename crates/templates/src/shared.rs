@@ -43,15 +43,26 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes what no template has any more, whichever host left it.
+    /// Removes what no template has any more: packs that no manifest refers to, and lines that are archived.
     pub(crate) fn collect(&self) -> Result<(), Error> {
-        self.collect_images()?;
-        self.collect_chunks()?;
+        for pack in self.store.condemn_packs()? {
+            // The row goes last: who is killed between the two leaves a pack that is condemned still.
+            self.objects.remove_pack(&pack)?;
+            self.store.forget_pack(&pack)?;
+        }
         // A host that was killed between the end of a template and this.
         for id in self.store.ended_logs()? {
             self.archive(&id, u32::MAX)?;
             self.store.forget_log(&id)?;
         }
+        Ok(())
+    }
+
+    /// Removes objects without a row, whichever host left them. It lists all objects.
+    pub(crate) fn collect_orphans(&self) -> Result<(), Error> {
+        self.collect_images()?;
+        self.collect_chunks()?;
+        self.collect_layers()?;
         let logged = self.objects.logged()?;
         let there: BTreeSet<TemplateId> = self.store.there(&logged)?.into_iter().collect();
         for gone in logged.iter().filter(|id| !there.contains(id)) {
@@ -60,14 +71,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Packs that no manifest refers to, and what is among the objects without a row.
+    /// Manifests of templates that are gone, and what a host that came back late put after its rows were.
     fn collect_chunks(&self) -> Result<(), Error> {
-        for pack in self.store.condemn_packs()? {
-            // The row goes last: who is killed between the two leaves a pack that is condemned still.
-            self.objects.remove_pack(&pack)?;
-            self.store.forget_pack(&pack)?;
-        }
-        // A host that came back late may have put these after their rows were gone.
         let manifests = self.objects.manifests()?;
         let origins: Vec<Origin> = manifests.iter().map(|object| object.origin.clone()).collect();
         let living = self.store.living_manifests(&origins)?;

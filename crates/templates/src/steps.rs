@@ -168,7 +168,11 @@ impl Shared {
         for name in self.store.forget_old_steps(bytes_max)? {
             self.objects.remove_layer(&name)?;
         }
-        // One that was put after its row was gone, or whose collector was killed.
+        Ok(())
+    }
+
+    /// Layers that were put after their row was gone, or whose collector was killed.
+    pub(crate) fn collect_layers(&self) -> Result<(), Error> {
         let layers = self.objects.layers()?;
         let known = self.store.layers(&layers)?;
         for orphan in layers.iter().filter(|name| !known.contains(*name)) {

@@ -85,6 +85,25 @@ fn what_images_share_is_kept_and_fetched_once() {
 }
 
 #[test]
+fn a_host_keeps_as_many_copies_as_it_is_told_and_gets_others_again() {
+    let Some(hosts) = Hosts::new() else { return };
+    let _builder = hosts.host("builder", 1);
+    let reader = hosts.host_with("reader", 0, LONG, |config| config.image_copies_bytes = 1);
+    let copies = || files(&hosts.data("reader/images")).into_iter().filter(|name| name != "tmp").collect::<Vec<_>>();
+    let [first, second] = ["first", "second"].map(|name| ready(&reader, name, &format!("fill 1;say {name}")));
+    let digests = [first, second].map(|template| template.image_digest.unwrap());
+    let content = resolved(&reader, "first").unwrap();
+    let path = hosts.data("reader/images").join(format!("{}.ext4", digests[0]));
+    reader.collect().unwrap();
+    assert_eq!(copies(), [format!("{}.ext4", digests[0])], "it was asked for just now");
+    // As if that were long ago.
+    fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    resolved(&reader, "second").unwrap();
+    assert_eq!(copies(), [format!("{}.ext4", digests[1])]);
+    assert_eq!(resolved(&reader, "first").unwrap(), content);
+}
+
+#[test]
 fn a_sandbox_host_gets_its_own_packs_alone() {
     let Some(hosts) = Hosts::new() else { return };
     let host = hosts.host("host", 1);
@@ -225,6 +244,35 @@ fn images_that_were_put_whole_are_still_used() {
     assert!(whole.exists());
     host.delete(&alice(), &"env".parse().unwrap()).unwrap();
     assert!(until(|| !Path::exists(&whole)));
+}
+
+/// Results of steps that hosts share: what was used least recently goes when they are too much, and what nobody used for a month.
+#[test]
+fn results_of_steps_are_bounded_in_bytes_and_in_age() {
+    let Some(hosts) = Hosts::new() else { return };
+    let host = hosts.host_with("host", 0, LONG, |config| config.shared_cache_bytes = 250);
+    let layers = hosts.objects().join("layers");
+    fs::create_dir_all(&layers).unwrap();
+    let name = |number: u32| format!("{number:064x}");
+    let day = 24 * 3_600_000_i64;
+    // Used so many days ago; the last is a layer without a row.
+    for (number, days) in [(1, 40), (2, 3), (3, 1), (4, 2)] {
+        let (name, ago) = (name(number), days * day);
+        hosts.sql(&format!(
+            "INSERT INTO cached_layers (name, bytes, used_at) VALUES ('{name}', 100, drydock_now() - {ago});
+             INSERT INTO cached_steps (key, entry, made_at, used_at) VALUES ('{number}', '', 0, drydock_now() - {ago})"
+        ));
+        fs::write(layers.join(name), "layer").unwrap();
+    }
+    fs::write(layers.join(name(5)), "layer").unwrap();
+    host.collect().unwrap();
+    assert_eq!(files(&layers), [name(3), name(4)]);
+    assert_eq!((hosts.count("cached_layers"), hosts.count("cached_steps")), ("2".to_owned(), "3".to_owned()));
+    // One that is used stays, and the other goes.
+    hosts.sql(&format!("UPDATE cached_layers SET used_at = drydock_now() WHERE name = '{}'", name(4)));
+    let smaller = hosts.host_with("smaller", 0, LONG, |config| config.shared_cache_bytes = 150);
+    smaller.collect().unwrap();
+    assert_eq!(files(&layers), [name(4)]);
 }
 
 #[test]

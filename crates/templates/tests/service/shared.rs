@@ -37,12 +37,23 @@ impl Hosts {
 
     /// With a long grace it collects nothing while a test runs.
     pub(crate) fn host_that_collects(&self, name: &str, builders: usize, grace: Duration) -> Templates {
+        self.host_with(name, builders, grace, |_| ())
+    }
+
+    pub(crate) fn host_with(
+        &self,
+        name: &str,
+        builders: usize,
+        grace: Duration,
+        change: impl FnOnce(&mut Config),
+    ) -> Templates {
         let mut config = Config::new(self.data(name));
         config.database = Some(self.address.clone());
         config.objects = Some(self.objects().display().to_string());
         config.builders = builders;
         config.lease = Duration::from_secs(2);
         config.grace = grace;
+        change(&mut config);
         let host = Templates::open(config, Scripted::default()).unwrap();
         host.start();
         host
