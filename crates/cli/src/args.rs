@@ -207,7 +207,7 @@ pub(crate) enum TemplateVerb {
     Fetch {
         /// Its id, a name, or name@N.
         id: String,
-        /// The image; it is there once it is complete.
+        /// The image; it is there once it is complete, and then its config beside it: rootfs.config.json for rootfs.ext4.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
         /// The chunks that this host has, of all images. Any number of processes may use it at once.

@@ -58,6 +58,8 @@ pub struct Config {
     pub owner_quota_bytes: u64,
     /// All images.
     pub images_quota_bytes: u64,
+    /// Copies of images on this host.
+    pub image_copies_bytes: u64,
     /// Chunks of images on this host.
     pub chunks_bytes: u64,
     /// Layers that hosts keep for each other.
@@ -119,6 +121,7 @@ impl Default for Config {
             disk_size_bytes_max: service.disk_size_bytes_max,
             owner_quota_bytes: service.owner_quota_bytes,
             images_quota_bytes: service.images_quota_bytes,
+            image_copies_bytes: service.image_copies_bytes,
             chunks_bytes: service.chunks_bytes,
             shared_cache_bytes: service.shared_cache_bytes,
             build_timeout_seconds: service.build_timeout.as_secs(),
@@ -140,7 +143,7 @@ impl Default for Config {
 }
 
 /// Every key but `bases`: what it means, and what may stand there where it is unset by default.
-const KEYS: [(&str, &str, &str); 36] = [
+const KEYS: [(&str, &str, &str); 37] = [
     ("listen", "Where the API listens.", ""),
     ("metrics_listen", "Where Prometheus finds /metrics; nowhere if it is not set.", "\"127.0.0.1:9090\""),
     ("data", "The directory of the database, logs and images.", ""),
@@ -190,6 +193,11 @@ const KEYS: [(&str, &str, &str); 36] = [
     ("disk_size_bytes_max", "The largest size that a request may name.", ""),
     ("owner_quota_bytes", "What all images of one owner may come to, at their full size.", ""),
     ("images_quota_bytes", "What all images may take of the disk.", ""),
+    (
+        "image_copies_bytes",
+        "With objects: what copies of images may take of this host's disk; those used in the last `image_grace_seconds` stay.",
+        "",
+    ),
     (
         "chunks_bytes",
         "With objects: what this host keeps of chunks of images on its disk, to fetch only what it lacks.",
@@ -330,6 +338,7 @@ impl Config {
             disk_size_bytes_max: self.disk_size_bytes_max,
             owner_quota_bytes: self.owner_quota_bytes,
             images_quota_bytes: self.images_quota_bytes,
+            image_copies_bytes: self.image_copies_bytes,
             chunks_bytes: self.chunks_bytes,
             shared_cache_bytes: self.shared_cache_bytes,
             build_timeout: Duration::from_secs(self.build_timeout_seconds),

@@ -22,6 +22,7 @@ use crate::wire;
         templates::logs,
         templates::cancel,
         templates::resolve,
+        templates::config,
         chunks::manifest,
         chunks::pack,
         health::healthz,

@@ -30,6 +30,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/templates/{id}/logs", get(templates::logs))
         .route("/v1/templates/{id}/cancel", post(templates::cancel))
         .route("/v1/templates/{id}/resolve", get(templates::resolve))
+        .route("/v1/templates/{id}/config", get(templates::config))
         .route("/v1/templates/{id}/chunks", get(chunks::manifest))
         .route("/v1/templates/{id}/chunks/{pack}", get(chunks::pack))
         .route_layer(from_fn_with_state(app.clone(), auth::authenticate));

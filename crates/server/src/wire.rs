@@ -309,6 +309,19 @@ pub(crate) struct ResolvedView {
     pub(crate) config: serde_json::Value,
 }
 
+impl ResolvedView {
+    pub(crate) fn of(template: Template, config: serde_json::Value) -> Self {
+        Self {
+            id: template.id.to_string(),
+            name: template.name.to_string(),
+            version: template.version,
+            ext4_size_bytes: template.ext4_size_bytes,
+            rootfs_sha256: template.image_digest,
+            config,
+        }
+    }
+}
+
 /// What a build would do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PlanView {

@@ -83,8 +83,15 @@ fn an_image_is_fetched_as_what_is_not_there() {
     let first = fetcher.fetch("one", &out);
     assert_eq!(sha256(&out), one["rootfs_sha256"].as_str().unwrap());
     assert!(bytes(&first) > 10 << 20 && first["chunks_cached"] == 0, "{first}");
+    let config =
+        || -> Value { serde_json::from_slice(&std::fs::read(dir.path().join("rootfs.config.json")).unwrap()).unwrap() };
+    assert_eq!(config()["config"]["WorkingDir"], "/one");
+    // It was not needed for that on the host that answered.
+    let images = std::fs::read_dir(dir.path().join("answers/images")).map(Iterator::count);
+    assert!(images.is_ok_and(|images| images <= 1), "nothing but tmp");
     let second = fetcher.fetch(two["id"].as_str().unwrap(), &out);
     assert_eq!(sha256(&out), two["rootfs_sha256"].as_str().unwrap());
+    assert_eq!((&config()["config"]["WorkingDir"], &config()["config"]["Env"][1]), (&"/two".into(), &"B=1".into()));
     assert!(bytes(&second) * 20 < bytes(&first), "{first} {second}");
     let again = fetcher.fetch("one@1", &out);
     assert_eq!((sha256(&out).as_str(), bytes(&again)), (one["rootfs_sha256"].as_str().unwrap(), 0));

@@ -1,11 +1,12 @@
-//! `drydock template fetch`: the image of a template, made of chunks that this host has and those it lacks.
+//! `drydock template fetch`: the image of a template, made of chunks that this host has and those it lacks, and its config beside it.
 
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use attohttpc::Method;
 use drydock::{Cancel, explain};
 use imagechunks::{Cache, FetchOptions, MANIFEST_BYTES_MAX, Manifest, Progress, Source};
@@ -31,6 +32,15 @@ impl Fetch<'_> {
         // From now on by its id: the name may mean the next version in a moment.
         let place = format!("{}/chunks", path(text(&template, "id")));
         let manifest = self.manifest(&template, &place)?;
+        let config = self.client.call(Method::GET, &format!("{}/config", path(text(&template, "id"))), None, &[])?;
+        let config_path = self.output.with_extension("config.json");
+        // Where there is one, it is that of the image: the one before goes before the image does, and the new one comes after it.
+        match fs::remove_file(&config_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("can't replace {}", config_path.display()));
+            }
+            _ => {}
+        }
         let source = Packs { client: self.client, place };
         let shown = AtomicU64::new(0);
         let progress = |progress: Progress| show(progress, &shown);
@@ -46,7 +56,11 @@ impl Fetch<'_> {
         if let Some(error) = self.cache.take_failure() {
             eprintln!("warning: not all chunks could be kept for the next fetch: {}", explain(&error));
         }
+        let text_of_config = format!("{}\n", serde_json::to_string_pretty(&config["config"])?);
+        buildengine::write_whole(&config_path, text_of_config.as_bytes(), 0o666)
+            .with_context(|| format!("can't write {}", config_path.display()))?;
         let value = json!({
+            "config": config_path,
             "id": template["id"],
             "name": template["name"],
             "version": template["version"],

@@ -337,13 +337,30 @@ pub(crate) async fn resolve(
 ) -> Result<Json<Success<ResolvedView>>, ApiError> {
     let selector = selector(&id)?;
     let resolved = app.call(move |templates| templates.resolve(&owner, &selector)).await?;
-    let template = resolved.template;
-    Ok(Json(Success::of(ResolvedView {
-        id: template.id.to_string(),
-        name: template.name.to_string(),
-        version: template.version,
-        ext4_size_bytes: template.ext4_size_bytes,
-        rootfs_sha256: template.image_digest,
-        config: resolved.config,
-    })))
+    Ok(Json(Success::of(ResolvedView::of(resolved.template, resolved.config))))
+}
+
+/// The config of the image that a sandbox of this name boots, for who has the image elsewhere: nothing is made ready here.
+#[utoipa::path(
+    get,
+    path = "/v1/templates/{id}/config",
+    tag = "templates",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "`tpl_<ulid>`, a name, or `name@N`")),
+    responses(
+        (status = 200, body = Success<ResolvedView>),
+        (status = 401, body = Fail),
+        (status = 404, body = Fail),
+        (status = 429, body = Fail),
+        (status = 500, body = Fault),
+    ),
+)]
+pub(crate) async fn config(
+    State(app): State<App>,
+    Extension(owner): Extension<Owner>,
+    Path(id): Path<String>,
+) -> Result<Json<Success<ResolvedView>>, ApiError> {
+    let selector = selector(&id)?;
+    let (template, config) = app.call(move |templates| templates.image_config(&owner, &selector)).await?;
+    Ok(Json(Success::of(ResolvedView::of(template, config))))
 }

@@ -43,6 +43,7 @@ async fn a_template_from_submission_to_deletion() {
     assert_eq!(with["dockerfile"], dockerfile);
     let resolved = api.get("/v1/templates/my-python-env@1/resolve").await.data();
     assert_eq!((&resolved["id"], &resolved["config"]["config"]["Env"][0]), (&json!(id), &json!("A=1")));
+    assert_eq!(api.get("/v1/templates/my-python-env/config").await.data(), resolved);
 
     let listed = api.get("/v1/templates").await.data();
     assert_eq!(listed["templates"], json!([ready]));
@@ -51,9 +52,12 @@ async fn a_template_from_submission_to_deletion() {
 
     let gone = api.delete(&format!("/v1/templates/{id}")).await.data();
     assert_eq!(gone, json!({ "id": id, "status": "destroyed" }));
-    for path in
-        [format!("/v1/templates/{id}"), format!("/v1/templates/{id}/logs"), "/v1/templates/my-python-env".to_owned()]
-    {
+    for path in [
+        format!("/v1/templates/{id}"),
+        format!("/v1/templates/{id}/logs"),
+        format!("/v1/templates/{id}/config"),
+        "/v1/templates/my-python-env".to_owned(),
+    ] {
         assert_eq!(api.get(&path).await.fail(404), "template_not_found");
     }
     assert_eq!(api.delete(&format!("/v1/templates/{id}")).await.fail(404), "template_not_found");
