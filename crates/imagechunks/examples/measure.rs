@@ -67,7 +67,7 @@ fn measure(images: &[(PathBuf, Digest)], options: &PackOptions) -> Result<()> {
         drop(out);
         let (source, target) = (Packs(dir.path()), dir.path().join("image"));
         let cancel = AtomicBool::new(false);
-        let options_of_fetch = FetchOptions { threads: 0, cancel: &cancel, progress: &|_| {} };
+        let options_of_fetch = FetchOptions { threads: 0, cancel: &cancel, progress: &|_| {}, complete: &|| Ok(()) };
         let begun = Instant::now();
         let fetched = imagechunks::fetch(&manifest, &source, &cache, &target, &options_of_fetch)?;
         let took = begun.elapsed();

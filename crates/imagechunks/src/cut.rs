@@ -1,15 +1,17 @@
 //! Where an image is cut into chunks: by what is in it, so that contents which moved are cut as they were before.
 //!
-//! The unit is a block. A chunk begins with a block that is not all zeros, has at least [`Rule::min`] blocks, and ends with the first
-//! block whose checksum is among the marked ones, before the first block of zeros, or with the [`Rule::max`]th. Whether a block is
+//! The unit is a block. A chunk begins with a block that is not all zeros, has at least a quarter of the mean length, and ends with the first
+//! block whose checksum is among the marked ones, before the first block of zeros, or when it has four times the mean. Whether a block is
 //! marked depends on its bytes alone: behind whatever was added, removed or changed, the cuts are soon those of before.
 
 use std::ops::Range;
 
 use crate::error::Error;
 
-/// Bytes of a block. Those of a file system are not smaller where they matter, and chunks lie where contents do.
-pub(crate) const BLOCK_BYTES: usize = 4096;
+/// Bytes of a block, as log2: contents begin with the blocks of a file system, and those have 4 KiB.
+pub(crate) const BLOCK_LOG2: u32 = 12;
+/// Bytes of a block.
+pub(crate) const BLOCK_BYTES: usize = 1 << BLOCK_LOG2;
 /// The most blocks of a chunk of any rule: 16 MiB.
 pub(crate) const BLOCKS_MAX: usize = 4096;
 /// The longest chunks are so many times as long as the mean.
@@ -18,9 +20,9 @@ const MAX_OF_MEAN: usize = 4;
 /// How long chunks are, in blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
-    pub(crate) min: usize,
-    pub(crate) max: usize,
-    /// Checksums below it are marked.
+    min: usize,
+    max: usize,
+    /// Checksums up to it are marked.
     marked: u32,
 }
 

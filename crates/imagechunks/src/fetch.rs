@@ -47,6 +47,9 @@ pub struct FetchOptions<'a> {
     pub cancel: &'a AtomicBool,
     /// Told how far it is, from many threads, often.
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Called once the image is complete, verified and on the disk, before it takes its name: what stands beside the one before may go. If
+    /// it fails, so does the fetch.
+    pub complete: &'a (dyn Fn() -> io::Result<()> + Sync),
 }
 
 impl std::fmt::Debug for FetchOptions<'_> {
@@ -96,7 +99,7 @@ pub fn fetch(
     if found != manifest.image_digest() {
         return Err(Error::Whole { expected: manifest.image_digest(), found });
     }
-    unfinished.finish(out)?;
+    unfinished.finish(out, options.complete)?;
     Ok(fetched)
 }
 
@@ -245,8 +248,8 @@ impl Unfinished {
         }
     }
 
-    fn finish(self, out: &Path) -> Result<(), Error> {
-        self.file.as_file().sync_all().map_err(Error::file(out))?;
+    fn finish(self, out: &Path, complete: &dyn Fn() -> io::Result<()>) -> Result<(), Error> {
+        self.file.as_file().sync_all().and_then(|()| complete()).map_err(Error::file(out))?;
         self.file.persist(out).map_err(|error| Error::file(out)(error.error))?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(Error::file(&self.dir))
     }

@@ -17,7 +17,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use crate::cut::BLOCKS_MAX;
+use crate::cut::{BLOCK_LOG2, BLOCKS_MAX};
 use crate::digest::Digest;
 use crate::error::Error;
 
@@ -39,7 +39,7 @@ const IMAGE_BYTES_MAX: u64 = 1 << 60;
 const PACK_BYTES_MAX: u64 = 1 << 60;
 /// Bytes of a chunk in a manifest, at the least.
 const ENTRY_BYTES_MIN: usize = Digest::BYTES + 5;
-const BLOCK: u64 = 4096;
+const BLOCK: u64 = 1 << BLOCK_LOG2;
 
 /// A part of an image: what it is, and where it is in the image and in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -88,7 +88,8 @@ impl Images {
         let mut bytes: u64 = copies.iter().map(|(_, bytes, _)| bytes).sum();
         let now = SystemTime::now();
         for (used, copy_bytes, path) in copies {
-            if bytes <= bytes_max || now.duration_since(used).is_ok_and(|ago| ago < kept) {
+            // A time that is still to come is that of a clock which was put back.
+            if bytes <= bytes_max || now.duration_since(used).map_or(true, |ago| ago < kept) {
                 break;
             }
             remove_file(&path)?;
@@ -144,6 +145,11 @@ mod tests {
         assert_eq!(there(), ["b".to_owned(), "d".to_owned()].into());
         images.evict(0, hour).unwrap();
         assert_eq!(there(), ["b".to_owned()].into(), "it was used just now");
+        let file = File::options().append(true).open(images.path("b")).unwrap();
+        file.set_modified(SystemTime::now() + hour).unwrap();
+        images.evict(0, hour).unwrap();
+        assert_eq!(there(), ["b".to_owned()].into(), "the clock was put back");
+        images.mark_used("b").unwrap();
         images.evict(0, Duration::ZERO).unwrap();
         assert_eq!(there(), [].into());
     }

@@ -169,7 +169,8 @@ impl Shared {
             return Err(Error::Object { name: format!("the manifest of {}", row.object.origin), why });
         }
         let out = images.fetching(digest);
-        let options = FetchOptions { threads: FETCH_THREADS, cancel: &AtomicBool::new(false), progress: &|_| () };
+        let cancel = AtomicBool::new(false);
+        let options = FetchOptions { threads: FETCH_THREADS, cancel: &cancel, progress: &|_| (), complete: &|| Ok(()) };
         let begun = Instant::now();
         let fetched = imagechunks::fetch(&manifest, &Packs(&self.objects), &self.chunks.cache, &out, &options)?;
         if let Some(error) = self.chunks.cache.take_failure() {

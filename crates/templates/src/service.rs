@@ -662,14 +662,14 @@ pub fn create_key(store: &dyn Store, owner: &Owner, now: Time) -> Result<ApiKey,
 
 fn collect_forever(inner: &Inner) {
     let pause = inner.config.grace.div_f32(2.0).clamp(Duration::from_millis(100), COLLECT_EVERY);
-    let (mut last, mut listed) = (Instant::now(), Instant::now());
+    let (mut last, mut listed) = (Instant::now(), None::<Instant>);
     while !inner.is_stopping() {
         if last.elapsed() >= pause {
             last = Instant::now();
-            // A list of all objects is a request for each thousand of them.
-            let orphans = listed.elapsed() >= inner.config.grace;
+            // A list of all objects is a request for each thousand of them: one soon after the start, however often that is, then few.
+            let orphans = listed.is_none_or(|listed| listed.elapsed() >= inner.config.grace);
             if orphans {
-                listed = last;
+                listed = Some(last);
             }
             if let Err(error) = inner.collect(orphans) {
                 tracing::error!(error = %explain(&error), "images can't be collected");

@@ -118,6 +118,7 @@ fn an_image_is_fetched_as_what_is_not_there() {
     assert_eq!(pack(&one["id"], &one["id"]), "206");
     assert_eq!(pack(&one["id"], &two["id"]), "404");
     assert!(fetcher.refused("three", &out).contains("no such template"));
+    assert_eq!(config()["config"]["WorkingDir"], "/one", "a fetch that failed takes nothing away");
     for host in [answers, builds] {
         host.stop();
     }

@@ -30,24 +30,25 @@ impl Fetch<'_> {
     pub(crate) fn run(&self, cancel: &Cancel) -> anyhow::Result<(Value, String)> {
         let template = self.client.call(Method::GET, &path(self.id), None, &[])?;
         // From now on by its id: the name may mean the next version in a moment.
-        let place = format!("{}/chunks", path(text(&template, "id")));
+        let template_path = path(text(&template, "id"));
+        let place = format!("{template_path}/chunks");
         let manifest = self.manifest(&template, &place)?;
-        let config = self.client.call(Method::GET, &format!("{}/config", path(text(&template, "id"))), None, &[])?;
+        let config = self.client.call(Method::GET, &format!("{template_path}/config"), None, &[])?;
         let config_path = self.output.with_extension("config.json");
-        // Where there is one, it is that of the image: the one before goes before the image does, and the new one comes after it.
-        match fs::remove_file(&config_path) {
+        // Where there is one, it is that of the image: the one before goes right before the image does, and the new one comes after it.
+        let complete = || match fs::remove_file(&config_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("can't replace {}", config_path.display()));
+                Err(io::Error::new(error.kind(), format!("can't replace {}: {error}", config_path.display())))
             }
-            _ => {}
-        }
+            _ => Ok(()),
+        };
         let source = Packs { client: self.client, place };
         let shown = AtomicU64::new(0);
         let progress = |progress: Progress| show(progress, &shown);
         let quiet = |_: Progress| {};
         let progress: &(dyn Fn(Progress) + Sync) = if io::stderr().is_terminal() { &progress } else { &quiet };
         let flag = cancel.flag();
-        let options = FetchOptions { threads: self.threads, cancel: &flag, progress };
+        let options = FetchOptions { threads: self.threads, cancel: &flag, progress, complete: &complete };
         let fetched = imagechunks::fetch(&manifest, &source, self.cache, self.output, &options);
         if shown.load(Ordering::Relaxed) > 0 {
             eprintln!();
@@ -56,8 +57,8 @@ impl Fetch<'_> {
         if let Some(error) = self.cache.take_failure() {
             eprintln!("warning: not all chunks could be kept for the next fetch: {}", explain(&error));
         }
-        let text_of_config = format!("{}\n", serde_json::to_string_pretty(&config["config"])?);
-        buildengine::write_whole(&config_path, text_of_config.as_bytes(), 0o666)
+        let config = format!("{}\n", serde_json::to_string_pretty(&config["config"])?);
+        buildengine::write_whole(&config_path, config.as_bytes(), 0o666)
             .with_context(|| format!("can't write {}", config_path.display()))?;
         let value = json!({
             "config": config_path,

@@ -12,7 +12,8 @@ use imagechunks::{Digest, FetchOptions, Manifest, PackOptions, Packed, Source};
 
 pub(crate) static GO_ON: AtomicBool = AtomicBool::new(false);
 
-pub(crate) const OPTIONS: FetchOptions<'_> = FetchOptions { threads: 2, cancel: &GO_ON, progress: &|_| {} };
+pub(crate) const OPTIONS: FetchOptions<'_> =
+    FetchOptions { threads: 2, cancel: &GO_ON, progress: &|_| {}, complete: &|| Ok(()) };
 
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {

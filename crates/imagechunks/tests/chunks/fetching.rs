@@ -1,9 +1,11 @@
 //! What comes out is what went in, and no byte is fetched twice.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use imagechunks::{Cache, FetchOptions, Manifest, PACKS_MAX, PackOptions, fetch};
+use imagechunks::{Cache, Error, FetchOptions, Manifest, PACKS_MAX, PackOptions, fetch};
 
 use crate::common::{OPTIONS, Packs, image, names, noise, small};
 
@@ -138,6 +140,34 @@ fn an_empty_image_and_one_of_zeros_need_no_pack() {
         fetch(&manifest, &Packs::default(), &cache, &out, &OPTIONS).unwrap();
         assert!(fs::read(&out).unwrap() == image.1);
     }
+}
+
+#[test]
+fn what_stands_beside_the_image_before_goes_when_the_new_one_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packs = Packs::default();
+    let image = image(1 << 20, &[(0, &noise(9, 200_000))]);
+    let (manifest, _) = packs.pack("a.1", &image, &[], &small());
+    let (cache, out) = (Cache::open(dir.path().join("cache"), 1 << 30).unwrap(), dir.path().join("out"));
+    fs::write(&out, "before").unwrap();
+    let calls = AtomicUsize::new(0);
+    let refuse = || {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Err(io::Error::other("not now"))
+    };
+    let options = FetchOptions { complete: &refuse, ..OPTIONS };
+    let nowhere = Cache::open(dir.path().join("empty"), 1 << 30).unwrap();
+    assert!(fetch(&manifest, &Packs::default(), &nowhere, &out, &options).is_err());
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "a fetch that failed before");
+    let error = fetch(&manifest, &packs, &cache, &out, &options).unwrap_err();
+    assert!(matches!(&error, Error::File { source, .. } if source.to_string() == "not now"), "{error:?}");
+    assert_eq!((calls.load(Ordering::SeqCst), fs::read(&out).unwrap()), (1, b"before".to_vec()));
+    let seen = || {
+        assert_eq!(fs::read(&out).unwrap(), b"before");
+        Ok(())
+    };
+    fetch(&manifest, &packs, &cache, &out, &FetchOptions { complete: &seen, ..OPTIONS }).unwrap();
+    assert!(fs::read(&out).unwrap() == image.1);
 }
 
 /// Some to one name, some to others, all with one cache.

@@ -121,7 +121,8 @@ fn a_sandbox_host_gets_its_own_packs_alone() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("image");
     let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
-    let options = FetchOptions { threads: 2, cancel: &AtomicBool::new(false), progress: &|_| () };
+    let cancel = AtomicBool::new(false);
+    let options = FetchOptions { threads: 2, cancel: &cancel, progress: &|_| (), complete: &|| Ok(()) };
     imagechunks::fetch(&manifest, &Remote(&host, selector.clone()), &cache, &out, &options).unwrap();
     assert_eq!(fs::read(&out).unwrap(), resolved(&host, "mine").unwrap());
 
