@@ -343,8 +343,9 @@ impl Reader<'_> {
             let begin = index.checked_add(zeros).ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
             let end = begin.checked_add(content).filter(|end| *end > index && *end <= all);
             let end = end.ok_or_else(|| Error::manifest("its chunks do not fit its image"))?;
-            let backed = u64::try_from(self.rest.len() / FIXED_ENTRY_BYTES_MIN).expect("usize fits in u64");
-            if content > backed {
+            // All of them are still to come: what backs one run of chunks backs no other.
+            let backed = (self.rest.len() / FIXED_ENTRY_BYTES_MIN).saturating_sub(places.len());
+            if content > u64::try_from(backed).expect("usize fits in u64") {
                 return Err(Error::manifest("it breaks off"));
             }
             places.extend((begin..end).map(|index| index * chunk_bytes));

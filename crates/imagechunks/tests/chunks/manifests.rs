@@ -79,6 +79,23 @@ fn manifests_of_the_version_before_are_read() {
     }
 }
 
+#[test]
+fn chunks_are_claimed_by_bytes_that_are_there_and_by_none_twice() {
+    // Each of so many runs has as many chunks as the bytes behind all of them could be.
+    let (runs, chunks) = (100_u64, 50_u64);
+    let mut bytes = head(Some(12), runs * chunks * 4096);
+    bytes.extend([0; 32]);
+    bytes.extend([1, 1, b'a']);
+    for _ in 0..runs {
+        put(&mut bytes, 0);
+        put(&mut bytes, chunks);
+    }
+    // The first of them lies in a pack that is not named: whoever comes so far has taken all claims for true.
+    bytes.extend([0xff; 50 * 35]);
+    let error = Manifest::decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("breaks off"), "{error}");
+}
+
 /// What a manifest that was accepted must stand: it is used as a host would use it, with a source that has nothing.
 fn used(manifest: &Manifest) {
     let encoded = manifest.encode();
