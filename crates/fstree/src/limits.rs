@@ -6,7 +6,8 @@
 pub struct Limits {
     /// Nodes of a tree over its whole life, about 350 bytes of memory each. Against archives of empty files. Default: 4,000,000.
     pub nodes: u32,
-    /// Bytes of one extended (PAX or GNU) header. Against headers that fill memory. Default: 1 MiB.
+    /// Bytes of one extended (PAX or GNU) header, and of the records of all that are for one file or for all files. Against headers
+    /// that fill memory. Default: 1 MiB.
     pub header_bytes: u64,
     /// Bytes of all extended attributes of one entry. Default: 1 MiB.
     pub xattr_bytes: u64,

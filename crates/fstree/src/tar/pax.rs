@@ -11,12 +11,14 @@ use crate::node::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The bytes that keys and values take.
+    len_bytes: usize,
     /// GNU.sparse.0.0 repeats its keys: the numbers in order.
     pub(super) sparse_0_0: Vec<u64>,
 }
 
 impl Records {
-    /// Adds the records of `data`.
+    /// Adds the records of `data`. One header may have so many bytes of them, and so may all that add up.
     ///
     /// The length of a record counts itself, and says where its value ends: values hold any byte, newlines too.
     pub(super) fn add(&mut self, mut data: &[u8], limits: &Limits) -> Result<(), Fault> {
@@ -32,7 +34,10 @@ impl Records {
             self.put(&body[..equals], &body[equals + 1..], limits)?;
             data = &data[len..];
         }
-        Ok(())
+        if u64::try_from(self.len_bytes).is_ok_and(|len| len <= limits.header_bytes) {
+            return Ok(());
+        }
+        Err(Fault::Limit { what: "bytes of extended header", max: limits.header_bytes })
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Fault> {
@@ -53,14 +58,20 @@ impl Records {
                 self.sparse_0_0.push(number);
             }
             // POSIX: an empty value takes the key back. An empty attribute is an attribute.
-            _ if value.is_empty() && !binary => {
-                self.values.remove(key);
-            }
+            _ if value.is_empty() && !binary => self.take(key),
             _ => {
+                self.take(key);
+                self.len_bytes += key.len() + value.len();
                 self.values.insert(key.to_vec(), value.to_vec());
             }
         }
         Ok(())
+    }
+
+    fn take(&mut self, key: &[u8]) {
+        if let Some(value) = self.values.remove(key) {
+            self.len_bytes -= key.len() + value.len();
+        }
     }
 
     /// The value of a key.
@@ -101,7 +112,8 @@ impl Records {
         }
         let mut values = self.values.clone();
         values.extend(later.values);
-        Self { values, sparse_0_0: later.sparse_0_0 }
+        let len_bytes = values.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Self { values, len_bytes, sparse_0_0: later.sparse_0_0 }
     }
 
     /// Whether there are none.
@@ -111,7 +123,7 @@ impl Records {
 
     /// The bytes that keys and values take.
     pub(super) fn len_bytes(&self) -> usize {
-        self.values.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.len_bytes
     }
 }
 

@@ -78,6 +78,16 @@ fn bytes_of_extended_headers_and_of_all_names() {
     let header = |len: usize| raw().pax(b'x', &[("comment", &vec![b'c'; len])]).file("f", "");
     let len = 1_000 - "1000 comment=\n".len();
     border(&limits, header(len), header(len + 1), &["more bytes of extended header than the 1000"]);
+    // Several for one file, or for all files, are bounded as one is; what takes the place of another does not add to it.
+    for flag in [b'x', b'g'] {
+        let headers = |keys: [&str; 3], len: usize| {
+            let header = |all: Raw, key| all.pax(flag, &[(key, &vec![b'v'; len])]);
+            keys.into_iter().fold(raw(), header).file("f", "")
+        };
+        let beyond = headers(["a", "b", "c"], 333);
+        border(&limits, headers(["a", "b", "c"], 332), beyond, &["more bytes of extended header than the 1000"]);
+        assert!(under(&[headers(["a", "a", "a"], 900).end()], &limits).is_ok());
+    }
     let limits = with(|limits| limits.tree.metadata_bytes = 100_000);
     border(&limits, files(100), files(2_000), &["bytes of names, attributes and sparse maps", "100000"]);
 }
