@@ -145,4 +145,10 @@ impl Error {
         let path = path.into();
         move |source| Self::File { path, source }
     }
+
+    /// What stopped a reader. A download is read as a file is and has its own errors in those of reading: they stay what they
+    /// are, since a registry that is gone is no damaged image. All else is what `wrap` makes of it.
+    pub(crate) fn reading(source: io::Error, wrap: impl FnOnce(io::Error) -> Self) -> Self {
+        source.downcast().unwrap_or_else(wrap)
+    }
 }

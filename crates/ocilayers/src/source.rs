@@ -153,7 +153,7 @@ fn read_document(mut blob: Blob, name: &str, limits: &Limits) -> Result<Vec<u8>,
         return Err(Error::Limit { what: format!("the size of {name}"), max: limits.json_bytes });
     }
     let mut bytes = Vec::new();
-    blob.read_to_end(&mut bytes).map_err(Error::file(name))?;
+    blob.read_to_end(&mut bytes).map_err(|source| Error::reading(source, Error::file(name)))?;
     Ok(bytes)
 }
 

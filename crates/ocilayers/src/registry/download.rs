@@ -4,7 +4,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::Hosts;
-use super::client::{Failure, Request, Response, pause};
+use super::client::{Failure, Request, Response, explain, pause};
+use crate::error::Error;
 
 /// Getting on by so many bytes makes up for failures before.
 const PROGRESS: u64 = 1 << 20;
@@ -44,13 +45,21 @@ impl Download {
         }
         self.failures += 1;
         if self.failures > self.hosts.options.retries {
-            return Err(io::Error::other(format!(
-                "{} broke off {} times, the last time at byte {} of {}: {why}; try again later",
-                self.path, self.failures, self.at, self.len
+            return Err(self.refused(format!(
+                "it broke off {} times, the last time at byte {} of {}: {why}; try again later",
+                self.failures, self.at, self.len
             )));
         }
         tracing::warn!(path = self.path, at = self.at, why, "a download broke off and is resumed");
-        pause(self.failures, None, &self.hosts.options).map_err(as_io)
+        pause(self.failures, None, &self.hosts.options).map_err(|failure| match failure {
+            Failure::Cancelled => io::Error::other(Error::Cancelled),
+            Failure::Refused(why) => self.refused(why),
+        })
+    }
+
+    /// The error of the registry as one of reading; [`Error::reading`] takes it out again.
+    fn refused(&self, why: String) -> io::Error {
+        io::Error::other(Error::Registry { place: self.hosts.place(&self.path), why })
     }
 
     /// Asks for the rest.
@@ -71,18 +80,11 @@ impl Download {
     }
 }
 
-fn as_io(failure: Failure) -> io::Error {
-    match failure {
-        Failure::Cancelled => io::Error::other("reading the image was cancelled"),
-        Failure::Refused(why) => io::Error::other(why),
-    }
-}
-
 impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.hosts.options.is_cancelled() {
-                return Err(as_io(Failure::Cancelled));
+                return Err(io::Error::other(Error::Cancelled));
             }
             let Some(response) = &mut self.response else {
                 self.resume()?;
@@ -94,7 +96,7 @@ impl Read for Download {
                     self.at += u64::try_from(len).expect("usize fits in u64");
                     return Ok(len);
                 }
-                Err(error) => self.failed(&super::client::explain(&error, &self.hosts.options))?,
+                Err(error) => self.failed(&explain(&error, &self.hosts.options))?,
             }
         }
     }

@@ -112,6 +112,11 @@ impl Hosts {
         Ok(Self { clients, answered: AtomicUsize::new(0), options: options.clone() })
     }
 
+    /// How what was asked for last is named in messages.
+    fn place(&self, path: &str) -> String {
+        self.clients[self.answered.load(Ordering::Relaxed)].place(path)
+    }
+
     /// The first good answer; an error says what each of them said.
     fn get(&self, request: &Request<'_>) -> Result<Response, Error> {
         let first = self.answered.load(Ordering::Relaxed);

@@ -133,7 +133,7 @@ impl Store {
         partial: &Partial,
         digest: &Digest,
     ) -> Result<(Digest, Ingested), Error> {
-        let wrong = |source| Error::Decompress { digest: *digest, source };
+        let wrong = |source| Error::reading(source, |source| Error::Decompress { digest: *digest, source });
         let blob_bytes = blob.len();
         let mut blob = Hashing::new(blob);
         let (reader, compression) = decompress::reader(&mut blob).map_err(wrong)?;
@@ -154,7 +154,7 @@ impl Store {
         partial: &Partial,
         digest: &Digest,
     ) -> Result<(Digest, Ingested), Error> {
-        let wrong = |source| Error::Decompress { digest: *digest, source };
+        let wrong = |source| Error::reading(source, |source| Error::Decompress { digest: *digest, source });
         let blob_bytes = blob.len();
         let (compressed, mut to_inflate) = ring();
         let (plain, mut to_ingest) = ring();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ocilayers::Credentials;
+use ocilayers::{Credentials, Error, OpenOptions, RegistryOptions};
 
 use crate::proxy::{Act, Proxy, Seen};
-use crate::server::{filled, patient, pull};
+use crate::server::{amd64, filled, patient, pull, pull_as};
 
 /// The pull through a proxy that does `act` to what is asked for as a blob.
 fn through(act: impl Fn(&Seen, usize) -> Act + Send + Sync + 'static) -> Option<(Result<String, String>, Proxy)> {
@@ -196,4 +196,37 @@ fn a_download_can_be_cancelled_while_it_waits() {
     stop.join().unwrap();
     assert!(error.contains("cancelled"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn what_stops_a_download_is_not_the_layer_s_fault() {
+    let Some(server) = filled() else { return };
+    let error = |proxy: &Proxy, registry: RegistryOptions| {
+        pull_as(&format!("docker://{}/a/b:1", proxy.host), &OpenOptions { registry, ..amd64() }).unwrap_err()
+    };
+    // The config comes whole, and of the layer what is little for one.
+    let cut = Proxy::start(&server.host, |seen, _| if seen.is_layer() { Act::Cut(10_000) } else { Act::Forward });
+    let found = error(&cut, patient(&cut.host));
+    let of_host = format!(" of {}/a/b", cut.host);
+    assert!(matches!(&found, Error::Registry { place, .. } if place.ends_with(&of_host)), "{found}");
+
+    let gone = Proxy::start(&server.host, |seen, before| match (seen.is_layer(), before) {
+        (true, 0) => Act::Cut(10_000),
+        (true, _) => Act::status("404 Not Found"),
+        _ => Act::Forward,
+    });
+    let found = error(&gone, patient(&gone.host));
+    assert!(matches!(&found, Error::Registry { why, .. } if why.contains("does not exist")), "{found}");
+
+    let slow = Proxy::start(&server.host, |seen, _| if seen.is_layer() { Act::Stall(10_000) } else { Act::Forward });
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut registry = patient(&slow.host);
+    registry.cancel = Some(Arc::clone(&cancel));
+    let stop = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        cancel.store(true, Ordering::Relaxed);
+    });
+    let found = error(&slow, registry);
+    stop.join().unwrap();
+    assert!(matches!(found, Error::Cancelled), "{found}");
 }
