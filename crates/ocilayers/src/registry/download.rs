@@ -71,9 +71,13 @@ impl Download {
             if !range.starts_with(&format!("bytes {}-", self.at)) {
                 return self.failed(&format!("the registry resumed with '{}'", range.escape_debug()));
             }
-        } else if io::copy(&mut (&mut response.body).take(self.at), &mut io::sink())? < self.at {
+        } else {
             // Who knows no ranges begins anew.
-            return self.failed("the registry knows no ranges, and its second answer is shorter");
+            match io::copy(&mut (&mut response.body).take(self.at), &mut io::sink()) {
+                Ok(len) if len == self.at => {}
+                Ok(_) => return self.failed("the registry knows no ranges, and its second answer is shorter"),
+                Err(error) => return self.failed(&explain(&error, &self.hosts.options)),
+            }
         }
         self.response = Some(response);
         Ok(())
