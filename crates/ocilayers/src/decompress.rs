@@ -1,11 +1,13 @@
 //! Blobs to plain tars, by what the bytes are: the media type is only compared.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
 use crate::limits::Limits;
 
+/// Bytes that tell how a blob is compressed.
+const MAGIC_BYTES: u64 = 4;
 /// Size of the window in front of a decompressor, in bytes.
 const BUFFER: usize = 256 << 10;
 /// The largest zstd window, as a power of two: 128 MiB, what zstd itself takes without being told.
@@ -46,9 +48,12 @@ impl Compression {
 }
 
 /// A reader of the plain bytes of `blob`, and how it is compressed. Checksums of gzip and zstd are checked on the way.
-pub(crate) fn reader<'a>(blob: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>, Compression)> {
-    let mut blob = BufReader::with_capacity(BUFFER, blob);
-    let compression = Compression::sniff(blob.fill_buf()?);
+pub(crate) fn reader<'a>(mut blob: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>, Compression)> {
+    // One read of a connection may bring fewer.
+    let mut start = Vec::new();
+    blob.by_ref().take(MAGIC_BYTES).read_to_end(&mut start)?;
+    let compression = Compression::sniff(&start);
+    let blob = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(blob));
     let reader: Box<dyn Read> = match compression {
         Compression::None => Box::new(blob),
         Compression::Gzip => Box::new(Members { member: Some(GzDecoder::new(blob)) }),
@@ -155,6 +160,26 @@ mod tests {
         assert_eq!(plain(&[gzip(b"one "), gzip(b""), gzip(b"two"), vec![0; 700_000]].concat()).unwrap(), b"one two");
         assert_eq!(plain(b"tar").unwrap(), b"tar");
         assert_eq!(plain(b"").unwrap(), b"");
+    }
+
+    /// Gives a byte at a time.
+    struct Dripping<'a>(&'a [u8]);
+
+    impl Read for Dripping<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = buffer.len().min(1);
+            self.0.read(&mut buffer[..len])
+        }
+    }
+
+    #[test]
+    fn a_blob_is_what_it_is_however_little_of_it_comes_at_a_time() {
+        for blob in [gzip(b"plain"), zstd::encode_all(&b"plain"[..], 3).unwrap(), b"plain".to_vec()] {
+            let (mut reader, compression) = reader(Dripping(&blob)).unwrap();
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, b"plain", "{compression:?}");
+        }
     }
 
     #[test]
