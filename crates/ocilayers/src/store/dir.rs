@@ -93,7 +93,7 @@ impl Dir {
             return Ok(kept);
         }
         let path = self.path.join(diff_id.hex());
-        remove(&path)?;
+        unless_gone(fs::remove_dir_all(&path))?;
         fs::rename(partial.dir.path(), &path)?;
         let _ = partial.dir.keep();
         File::open(&self.path)?.sync_all()?;
@@ -116,10 +116,10 @@ impl Dir {
             if all <= max {
                 break;
             }
-            if unused(&path)?.is_some() {
+            if let Some(_lock) = unused(&path)? {
                 // Without an index it is gone, whatever comes after.
-                fs::remove_file(path.join(INDEX))?;
-                remove(&path)?;
+                unless_gone(fs::remove_file(path.join(INDEX)))?;
+                unless_gone(fs::remove_dir_all(&path))?;
                 all -= bytes;
             }
         }
@@ -131,8 +131,10 @@ impl Dir {
         let _names = self.lock()?;
         for path in self.entries()? {
             let partial = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PARTIAL.as_bytes()));
-            if (partial || !path.join(INDEX).exists()) && unused(&path)?.is_some() {
-                remove(&path)?;
+            if (partial || !path.join(INDEX).exists())
+                && let Some(_lock) = unused(&path)?
+            {
+                unless_gone(fs::remove_dir_all(&path))?;
             }
         }
         Ok(())
@@ -161,9 +163,10 @@ impl Dir {
     }
 }
 
-/// Removes a layer's directory, which may be gone: whoever gives up what it was making removes that without the lock of names.
-fn remove(layer: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(layer) {
+/// How it went to remove a part of a layer, which may be gone: whoever gives up what it was making removes that without the lock of
+/// names.
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fstree::{Addition, Content, Kind, Metadata, Node, Segment, Sources, TreePath};
 
@@ -160,4 +161,27 @@ fn many_at_once_keep_one_layer() {
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the lock and the layer");
     assert!(Digest::of(&tar_of(&store(dir.path()).get(&ids[0]).unwrap().unwrap())) == ids[0]);
+}
+
+#[test]
+fn what_is_given_up_while_room_is_made_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let done = AtomicBool::new(false);
+    let given_up = || {
+        while !done.load(Ordering::Relaxed) {
+            let partial = store.partial().unwrap();
+            (&partial.content).write_all(&[1; 4_096]).unwrap();
+            (&partial.index).write_all(&[1; 4_096]).unwrap();
+        }
+    };
+    let made = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(given_up);
+        }
+        let made = (0..3_000).try_for_each(|_| store.dir.evict(0));
+        done.store(true, Ordering::Relaxed);
+        made
+    });
+    made.unwrap();
 }
