@@ -4,9 +4,8 @@ use std::fmt::{Debug, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use fstree::{Content, Kind, ReadAt, Tree};
+use fstree::{Kind, SourceId, Sources, Tree};
 
 use crate::digest::Digest;
 use crate::error::Error;
@@ -67,38 +66,42 @@ impl Source for Directory {
 
 /// The members of an uncompressed tar, as a tree: archives of `docker save` name layers through symbolic links.
 #[derive(Debug)]
-pub(crate) struct Archive {
-    file: PathBuf,
-    tree: Tree,
-}
+pub(crate) struct Archive(Tree);
 
 impl Archive {
     pub(crate) fn open(file: &Path, limits: &Limits) -> Result<Self, Error> {
-        Ok(Self { file: file.to_owned(), tree: tree_of_tar(file, limits, 1)? })
+        Ok(Self(tree_of_tar(file, limits, 1)?))
     }
 }
 
 impl Source for Archive {
     fn open(&self, what: What<'_>, _size: Option<u64>) -> Result<Blob, Error> {
-        let (tree, name) = (&self.tree, what.path());
+        let (tree, name) = (&self.0, what.path());
         let missing = || Error::Missing { what: "member", name: name.clone() };
         let node = tree.resolve(name.as_bytes()).ok().and_then(|found| found.node).ok_or_else(missing)?;
         let Kind::File(content) = &tree.node(node).kind else { return Err(missing()) };
-        let (offset, len) = place(content).ok_or_else(missing)?;
-        let file = File::open(&self.file).map_err(Error::file(&self.file))?;
-        Ok(Blob::new(Part { source: Arc::new(file), offset }, len))
+        // A member is one run of the archive, or nothing.
+        match content.segments() {
+            [] if content.size_bytes() == 0 => Ok(Blob::new(io::empty(), 0)),
+            [run] if run.len_bytes == content.size_bytes() => {
+                let part = Part { sources: tree.sources.clone(), source: run.source, offset: run.source_offset };
+                Ok(Blob::new(part, run.len_bytes))
+            }
+            _ => Err(missing()),
+        }
     }
 }
 
 /// A source from an offset on.
 struct Part {
-    source: Arc<dyn ReadAt>,
+    sources: Sources,
+    source: SourceId,
     offset: u64,
 }
 
 impl Read for Part {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.read_exact_at(buffer, self.offset)?;
+        self.sources.get(self.source).read_exact_at(buffer, self.offset)?;
         self.offset += u64::try_from(buffer.len()).expect("usize fits in u64");
         Ok(buffer.len())
     }
@@ -128,15 +131,6 @@ pub(crate) fn check_digest(what: &str, expected: &Digest, found: &Digest) -> Res
         return Ok(());
     }
     Err(Error::Mismatch { what: what.to_owned(), expected: expected.to_string(), found: found.to_string() })
-}
-
-/// A member of an archive is one run of it, or nothing.
-fn place(content: &Content) -> Option<(u64, u64)> {
-    match content.segments() {
-        [] => Some((0, content.size_bytes())).filter(|(_, len)| *len == 0),
-        [segment] if segment.len_bytes == content.size_bytes() => Some((segment.source_offset, segment.len_bytes)),
-        _ => None,
-    }
 }
 
 /// Announced and real size have to be the same before anything is read.

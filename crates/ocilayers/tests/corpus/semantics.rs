@@ -5,7 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use fstree::{Tree, dump, walk};
+use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten};
+use serde_json::json;
 
+use crate::raw::raw;
 use crate::shared::{cases, corpus, differs, tree, whole};
 
 /// Cases that are refused where `expect.json` allows that, a part of the message, and the reason.
@@ -98,4 +101,23 @@ fn unescape_bytes(text: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+#[test]
+fn an_archive_is_the_file_that_was_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = raw().file("f", "x").end();
+    let config = json!({ "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer).to_string()] } }).to_string();
+    let names = json!([{ "Config": "config", "RepoTags": null, "Layers": ["layer.tar"] }]).to_string();
+    let archive = raw().file("manifest.json", &names).file("config", &config);
+    let archive = archive.with(b'0', b"layer.tar", "", &layer, |_| ()).end();
+    let file = dir.path().join("archive.tar");
+    fs::write(&file, archive).unwrap();
+    let limits = Limits::default();
+    let image = Image::open(&ImageRef::DockerArchive { file: file.clone(), name: None }, &limits).unwrap();
+    // Who renames another to its name does not change what was opened.
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "another").unwrap();
+    let layers = Store::open(&dir.path().join("store"), limits).unwrap().layers(&image, None).unwrap();
+    assert_eq!(differs(&flatten(&layers, &limits).unwrap(), b"f", b"f:x"), None);
 }
