@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::digest::Hashing;
 use crate::error::Error;
-use crate::flatten::{newest_mtime, open_tar};
+use crate::flatten::{flatten, newest_mtime, open_tar};
 use crate::layout::{self, Written};
 use crate::limits::Limits;
 use crate::store::Layer;
@@ -33,13 +33,9 @@ pub fn import(tar: &Path, dir: &Path, tag: &str, limits: &Limits) -> Result<Writ
     rewind(&file, tar)?;
     io::copy(&mut reader.by_ref().take(len), &mut io::sink()).map_err(Error::file(tar))?;
     let (_, diff_id, size) = reader.finish();
-    let layer = Layer::of_file(diff_id, size, file);
-
-    let mut tree = Tree::new(fstree::Metadata { mode: 0o755, ..fstree::Metadata::default() });
-    let diff = layer.diff(limits)?;
-    tree.apply(diff).map_err(|source| Error::Apply { layer: diff_id.to_string(), source })?;
-    let config = config(&tree, tar);
-    layout::write(dir, tag, config, &[layer], limits)
+    let layers = [Layer::of_file(diff_id, size, file)];
+    let config = config(&flatten(&layers, limits)?, tar);
+    layout::write(dir, tag, config, &layers, limits)
 }
 
 fn rewind(mut file: &std::fs::File, tar: &Path) -> Result<(), Error> {

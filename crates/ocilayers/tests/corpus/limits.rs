@@ -2,7 +2,7 @@
 //! layer, the entry where there is one, and the cap.
 
 use fstree::TreePath;
-use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten};
+use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten, import};
 
 use crate::raw::{Blob, Raw, layout, layout_of_blobs, raw};
 use crate::shared::whole;
@@ -69,6 +69,12 @@ fn entries_of_a_layer_and_names_of_all_layers() {
     assert_eq!(under(&twice[..1], &limits), Ok(11));
     let message = under(&twice, &limits).unwrap_err();
     assert!(message.contains("more") && message.contains("11") && message.contains("can't be applied"), "{message}");
+    // Directories that names imply count too, and for an import as for a layer.
+    let dir = tempfile::tempdir().unwrap();
+    let (tar, deep) = (dir.path().join("deep.tar"), "d/".repeat(10) + "f");
+    std::fs::write(&tar, raw().file(&deep, "").end()).unwrap();
+    let error = import(&tar, &dir.path().join("layout"), "deep", &limits).unwrap_err();
+    assert!(whole(&error).contains("can't be applied"), "{}", whole(&error));
 }
 
 #[test]
