@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
+use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -20,6 +21,11 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of what a descriptor describes.
+    pub(crate) fn of_descriptor(descriptor: &Descriptor) -> Result<Self, Error> {
+        descriptor.digest().to_string().parse()
     }
 
     /// The digest itself.

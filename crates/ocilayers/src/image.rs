@@ -115,7 +115,7 @@ impl Image {
     /// The image for the platform among several.
     fn among(source: Box<dyn Source>, candidates: Vec<Descriptor>, options: &OpenOptions) -> Result<Self, Error> {
         let chosen = select::manifest(&*source, candidates, &options.platform, &options.limits)?;
-        let digest: Digest = chosen.digest().to_string().parse()?;
+        let digest = Digest::of_descriptor(&chosen)?;
         let document = verified(&*source, What::Manifest(&digest), chosen.size(), &options.limits)?;
         Self::of_manifest(source, digest, &document, &options.limits)
     }
@@ -123,7 +123,7 @@ impl Image {
     fn of_manifest(source: Box<dyn Source>, digest: Digest, document: &[u8], limits: &Limits) -> Result<Self, Error> {
         let manifest = read_manifest(&digest, document)?;
         let config = manifest.config();
-        let config = verified(&*source, What::Blob(&config.digest().to_string().parse()?), config.size(), limits)?;
+        let config = verified(&*source, What::Blob(&Digest::of_descriptor(config)?), config.size(), limits)?;
         let diff_ids = diff_ids(&config, limits)?;
         if diff_ids.len() != manifest.layers().len() {
             let why = format!("the manifest names {} layers, the config {}", manifest.layers().len(), diff_ids.len());
@@ -246,7 +246,7 @@ fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<LayerBlob, Error> {
     if !media_type.contains("image.layer.") && !media_type.contains("image.rootfs.diff.tar") {
         return Err(unsupported("it is not a file system layer"));
     }
-    let blob = Some((descriptor.digest().to_string().parse()?, descriptor.size()));
+    let blob = Some((Digest::of_descriptor(descriptor)?, descriptor.size()));
     Ok(LayerBlob { diff_id, blob, media_type: Some(media_type), member: None })
 }
 

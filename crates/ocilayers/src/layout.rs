@@ -50,16 +50,15 @@ pub fn write(dir: &Path, tag: &str, mut config: Value, layers: &[Layer], limits:
 
     let blobs: Vec<Descriptor> =
         layers.par_iter().with_max_len(1).map(|layer| layout.layer(layer)).collect::<Result<_, _>>()?;
-    let config = layout.document(&config, MediaType::ImageConfig)?;
+    let (config_digest, config) = layout.document(&config, MediaType::ImageConfig)?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageManifest)
-        .config(config.clone())
+        .config(config)
         .layers(blobs)
         .build()
         .expect("all that a manifest needs is set");
-    let mut manifest = layout.document(&manifest, MediaType::ImageManifest)?;
-    let (written, config) = (digest_of(&manifest), digest_of(&config));
+    let (manifest_digest, mut manifest) = layout.document(&manifest, MediaType::ImageManifest)?;
 
     manifest.set_platform(Some(Platform::default()));
     manifest.set_annotations(Some([(REF_NAME.to_owned(), tag.to_owned())].into()));
@@ -73,11 +72,7 @@ pub fn write(dir: &Path, tag: &str, mut config: Value, layers: &[Layer], limits:
     manifests.push(manifest);
     index.set_manifests(manifests);
     layout.put("index.json", &json(&index))?;
-    Ok(Written { manifest: written, config })
-}
-
-fn digest_of(descriptor: &Descriptor) -> Digest {
-    descriptor.digest().to_string().parse().expect("made from a digest")
+    Ok(Written { manifest: manifest_digest, config: config_digest })
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -126,11 +121,12 @@ impl Layout {
             .map_err(|error| Error::Document { what: path.display().to_string(), why: error.to_string() })
     }
 
-    fn document(&self, value: &impl Serialize, media_type: MediaType) -> Result<Descriptor, Error> {
+    fn document(&self, value: &impl Serialize, media_type: MediaType) -> Result<(Digest, Descriptor), Error> {
         let bytes = json(value);
         let digest = Digest::of(&bytes);
         self.put(&format!("blobs/sha256/{}", digest.hex()), &bytes)?;
-        Ok(descriptor(media_type, &digest, u64::try_from(bytes.len()).expect("usize fits in u64")))
+        let size = u64::try_from(bytes.len()).expect("usize fits in u64");
+        Ok((digest, descriptor(media_type, &digest, size)))
     }
 
     /// Compresses a layer into a blob. No name and no time go into the gzip header: the same layer gives the same blob.

@@ -2,6 +2,7 @@
 
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::platform::Platform;
@@ -39,9 +40,9 @@ pub(crate) fn manifest(
         if !is_index(descriptor.media_type().as_ref()) {
             return Ok(descriptor);
         }
-        let digest = descriptor.digest().to_string();
-        let document = verified(source, What::Manifest(&digest.parse()?), descriptor.size(), limits)?;
-        candidates = index(&digest, &document)?;
+        let digest = Digest::of_descriptor(&descriptor)?;
+        let document = verified(source, What::Manifest(&digest), descriptor.size(), limits)?;
+        candidates = index(&digest.to_string(), &document)?;
     }
     Err(Error::Limit {
         what: "the number of indexes inside each other".to_owned(),
