@@ -28,8 +28,6 @@ use crate::sandbox::rootfs;
 
 /// The mark of a directory whose lower entries are hidden.
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
-/// Attributes that belong to the host or to the overlay, not to the image.
-const NOT_OF_THE_IMAGE: [&[u8]; 4] = [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima"];
 /// The kernel's own cap on one attribute and on the list of names, in bytes.
 const XATTR_MAX: usize = 65_536;
 /// A file of at most so many bytes is read where it is looked at: opening it costs more than what is in it.
@@ -283,7 +281,7 @@ impl Buffer {
         for name in names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
             let len = filled(value, |buffer| lgetxattr(full, name, buffer))?;
             opaque |= name == OPAQUE && &value[..len] == b"y";
-            if !NOT_OF_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix)) {
+            if ocilayers::is_of_the_image(name) {
                 xattrs.insert(name.into(), value[..len].into());
             }
         }
@@ -347,5 +345,24 @@ mod tests {
         let upper = tempfile::tempdir().unwrap();
         fs::write(upper.path().join(".wh"), "x").unwrap();
         assert!(read(upper.path(), None, None).is_ok());
+    }
+
+    #[test]
+    fn attributes_of_the_host_are_none_of_the_image() {
+        use rustix::fs::{XattrFlags, setxattr};
+        let upper = tempfile::tempdir().unwrap();
+        let file = upper.path().join("f");
+        fs::write(&file, "x").unwrap();
+        for name in ["user.overlay.origin", "security.selinux", "security.ima", "security.evm", "user.own"] {
+            match setxattr(&file, name, b"\x02value", XattrFlags::empty()) {
+                // Who is not root can't have those of the host.
+                Err(Errno::PERM) if name.starts_with("security.") => {}
+                set => set.unwrap(),
+            }
+        }
+        let diff = read(upper.path(), None, None).unwrap();
+        let Some(Addition::Entry { node, .. }) = diff.additions.last() else { panic!("{:?}", diff.additions) };
+        let names: Vec<&[u8]> = node.metadata.xattrs.keys().map(|name| &**name).collect();
+        assert_eq!(names, [b"user.own"]);
     }
 }

@@ -61,3 +61,4 @@ pub use platform::{Platform, PlatformError};
 pub use reference::{ImageRef, ReferenceError};
 pub use registry::{Credentials, RegistryName, RegistryOptions};
 pub use store::{Layer, Store};
+pub use whiteout::is_of_the_image;

@@ -16,6 +16,13 @@ const AUFS: &[u8] = b".wh..wh.";
 const NOT_OF_THE_IMAGE: [&[u8]; 5] =
     [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
 
+/// Whether an extended attribute of that name is a part of an image. Those that overlay file systems act on and those of a host's own
+/// security are none: they are left out of the layers that are read, and whoever makes one leaves them out of it.
+#[must_use]
+pub fn is_of_the_image(attribute: &[u8]) -> bool {
+    !NOT_OF_THE_IMAGE.iter().any(|prefix| attribute.starts_with(prefix))
+}
+
 /// Takes the `.wh.` names out of the additions of a layer and makes them removals.
 ///
 /// # Errors
@@ -39,9 +46,7 @@ pub(crate) fn split(mut diff: Diff, layer: &str) -> Result<Diff, Error> {
             Role::OfTheImage => {
                 resolve_pseudo_link(&mut addition, &mut pseudo_links);
                 if let Addition::Entry { node, .. } = &mut addition {
-                    node.metadata
-                        .xattrs
-                        .retain(|name, _| !NOT_OF_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix)));
+                    node.metadata.xattrs.retain(|name, _| is_of_the_image(name));
                 }
                 kept.push(addition);
             }
