@@ -13,7 +13,7 @@ use crate::layout::demand::{Demand, Planned, Purpose, Run, Value, path_of};
 use crate::layout::dirs::DirectoryPlan;
 use crate::units::{BlockNr, Ino, index, index32, low_u8, low_u32, u64_of};
 
-/// Writes `blocks` blocks from the `at`-th free block on, which is at `start` with the others right behind it.
+/// Writes `blocks` blocks from the `at`-th that was handed out to the tree on, which is at `start` with the others right behind it.
 pub(super) fn write(
     image: &Image<'_, '_>,
     at: u64,
@@ -29,10 +29,10 @@ fn fill(image: &Image<'_, '_>, at: u64, start: BlockNr, bytes: &mut [u8]) -> Res
     let block_bytes = demand.block_size.bytes();
     let blocks = u64_of(bytes.len()) / block_bytes;
     let mut done = 0;
-    let mut allocation = demand.allocation_at(at - image.layout.plan.content_at);
+    let mut allocation = demand.allocation_at(at);
     while done < blocks {
         let owner = demand.allocations[allocation];
-        let inside = at + done - image.layout.plan.content_at - owner.at;
+        let inside = at + done - owner.at;
         let len = (demand.allocation_blocks(allocation) - inside).min(blocks - done);
         let part = &mut bytes[index(done * block_bytes)..index((done + len) * block_bytes)];
         let number = index32(owner.owner);

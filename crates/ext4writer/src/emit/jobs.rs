@@ -36,7 +36,8 @@ pub(super) enum Job {
     Resize { at: u64 },
     /// The orphan file.
     Orphans { at: u64, blocks: u64 },
-    /// Blocks of directories, attributes, links and files that are next to each other in the image.
+    /// Blocks of directories, attributes, links and files that are next to each other in the image. The first is the `at`-th that
+    /// was handed out to the tree.
     Content { at: u64, start: BlockNr, blocks: u64 },
     /// Blocks of a file that another file has too.
     Shared { shared: Shared, start: BlockNr },
@@ -68,15 +69,15 @@ pub(super) fn jobs(layout: &Layout<'_>, inode_tables: InodeTables, shared: &[Sha
         jobs.extend(firsts.map(|first| Job::InodeTable { group, first, blocks: span_blocks.min(used - first) }));
     }
     let mut shared = shared.iter().peekable();
-    let mut gaps = layout.demand.gaps.iter().map(|gap| (plan.content_at + gap.at, gap.blocks)).peekable();
-    let (mut at, end) = (plan.content_at, plan.content_at + layout.demand.blocks);
+    let mut gaps = layout.demand.gaps.iter().peekable();
+    let (mut at, end) = (0, layout.demand.blocks);
     while at < end {
-        if let Some((_, blocks)) = gaps.next_if(|&(gap, _)| gap == at) {
-            at += blocks;
+        if let Some(gap) = gaps.next_if(|gap| gap.at == at) {
+            at += gap.blocks;
             continue;
         }
-        let (start, contiguous) = geometry.place(at);
-        let contiguous = contiguous.min(gaps.peek().map_or(end, |&(gap, _)| gap) - at);
+        let (start, contiguous) = geometry.place(plan.content_at + at);
+        let contiguous = contiguous.min(gaps.peek().map_or(end, |gap| gap.at) - at);
         while shared.next_if(|shared| shared.at + shared.blocks <= at).is_some() {}
         let left = match shared.peek() {
             Some(shared) if shared.at <= at => {

@@ -23,7 +23,7 @@ const BLOCKS_MIN: u64 = 16;
 /// Blocks of the image that another file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shared {
-    /// The first of them, in free blocks.
+    /// The first of them, counted from the first block that was handed out to the tree.
     pub(super) at: u64,
     pub(super) blocks: u64,
     /// Index of the allocation that they are of.
@@ -52,9 +52,8 @@ pub(super) fn of_layout(layout: &Layout<'_>, sink: &dyn WriteAt) -> Vec<Shared> 
         let [run] = content.segments() else { return None };
         let blocks = run.len_bytes / BLOCK_SIZE.bytes();
         let is_aligned = run.file_offset == 0 && run.source_offset.is_multiple_of(BLOCK_SIZE.bytes());
-        let at = layout.plan.content_at + allocation.at;
         (is_aligned && blocks >= BLOCKS_MIN && may_share(run.source)).then_some(Shared {
-            at,
+            at: allocation.at,
             blocks,
             allocation: number,
             source_offset: run.source_offset,
