@@ -134,9 +134,9 @@ impl Engine<'_> {
         let mut id = chain(&[&plan.base, &build.stack.diff_ids().join(" ")]);
         let mut added = Vec::with_capacity(plan.steps.len());
         for (index, step) in plan.steps.iter().enumerate() {
-            let before = build.stack.diff_ids().len();
+            let before = build.stack.height();
             build.step(index + 1, step)?;
-            added.push(build.stack.diff_ids().len() - before);
+            added.push(build.stack.height() - before);
             id = chain(&[&id, &step.text, &build.stack.diff_ids().join(" ")]);
             (build.on_event)(Event::StepFinished { id: &id });
         }

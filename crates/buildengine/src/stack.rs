@@ -35,6 +35,11 @@ impl<'a> Stack<'a> {
         self.layers
     }
 
+    /// How many layers there are.
+    pub(crate) fn height(&self) -> usize {
+        self.layers.len()
+    }
+
     /// The diff_ids, lowest first.
     pub(crate) fn diff_ids(&self) -> Vec<String> {
         self.layers.iter().map(|layer| layer.diff_id().to_string()).collect()
