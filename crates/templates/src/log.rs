@@ -125,32 +125,23 @@ impl LogWriter {
             // The builder speaks when the command has said what it had to say.
             self.record_open(now, &mut records);
         }
-        let at = self.open.iter().position(|open| open.source == source).expect("every source has its place");
-        let mut piece = std::mem::take(&mut self.open[at].bytes);
-        for &byte in bytes {
-            piece.push(byte);
-            if byte == b'\n' || piece.len() >= PIECE_BYTES {
-                self.record(source, &piece, Level::Info, now, &mut records);
-                piece.clear();
-            }
-        }
-        self.open[at].bytes = piece;
-        self.write(&records)
+        self.add(source, bytes, Level::Info, now, &mut records);
+        self.write(&records, now)
     }
 
     /// Writes what has not ended its line. Whether there was any.
     pub(crate) fn flush(&mut self, now: Time) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.record_open(now, &mut records);
-        self.write(&records)
+        self.write(&records, now)
     }
 
-    /// Writes a line of the service's own, whatever the limit says.
+    /// Writes a text of the service's own, whatever the limit says.
     pub(crate) fn say(&mut self, text: &str, level: Level, now: Time) -> Result<(), Error> {
-        self.flush(now)?;
         let mut records = Vec::new();
+        self.record_open(now, &mut records);
         for line in text.lines() {
-            self.record(None, format!("{line}\n").as_bytes(), level, now, &mut records);
+            self.add(None, format!("{line}\n").as_bytes(), level, now, &mut records);
         }
         self.file.write_all(&records).map_err(Error::file(&self.path))
     }
@@ -158,6 +149,20 @@ impl LogWriter {
     /// Makes all of it durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         self.file.sync_data().map_err(Error::file(&self.path))
+    }
+
+    /// Records what ends a line or fills a piece, together with what is open of its source; the rest is open then.
+    fn add(&mut self, source: Option<Stream>, bytes: &[u8], level: Level, now: Time, records: &mut Vec<u8>) {
+        let at = self.open.iter().position(|open| open.source == source).expect("every source has its place");
+        let mut piece = std::mem::take(&mut self.open[at].bytes);
+        for &byte in bytes {
+            piece.push(byte);
+            if byte == b'\n' || piece.len() >= PIECE_BYTES {
+                self.record(source, &piece, level, now, records);
+                piece.clear();
+            }
+        }
+        self.open[at].bytes = piece;
     }
 
     fn record_open(&mut self, now: Time, records: &mut Vec<u8>) {
@@ -179,7 +184,7 @@ impl LogWriter {
         self.seq += 1;
     }
 
-    fn write(&mut self, records: &[u8]) -> Result<bool, Error> {
+    fn write(&mut self, records: &[u8], now: Time) -> Result<bool, Error> {
         if records.is_empty() {
             return Ok(false);
         }
@@ -187,7 +192,6 @@ impl LogWriter {
         let len = u64::try_from(records.len()).expect("usize fits in u64");
         self.left = self.left.saturating_sub(len);
         if self.left == 0 {
-            let now = Time(jiff::Timestamp::now().as_millisecond());
             self.say("the log is full: what the build writes from here on is not kept", Level::Error, now)?;
         }
         Ok(true)
@@ -378,8 +382,26 @@ mod tests {
         }
         let size = fs::metadata(file_of(&directory(logs.path(), &id()), 1)).unwrap().len();
         assert!(size < 100_000 + LINE_BYTES_MAX, "{size}");
-        assert!(all.iter().any(|(_, text)| text.contains("the log is full")));
+        assert_eq!(all.iter().filter(|(_, text)| text.contains("the log is full")).count(), 1);
         assert_eq!(all.last().unwrap().1, "the end\n");
         assert!(all.iter().all(|(_, text)| text.len() <= 3 * PIECE_BYTES));
+    }
+
+    #[test]
+    fn the_last_words_are_read_however_long_they_are() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
+        let words = "\u{1}".repeat(300 << 10);
+        log.say(&words, Level::Error, Time(0)).unwrap();
+        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut said = String::new();
+        loop {
+            let lines = reader.read(1).unwrap();
+            if lines.is_empty() {
+                break;
+            }
+            said.extend(text(&lines).into_iter().map(|(_, text)| text));
+        }
+        assert_eq!(said, words + "\n");
     }
 }
