@@ -123,23 +123,23 @@ impl LogWriter {
         let mut records = Vec::new();
         if source.is_none() {
             // The builder speaks when the command has said what it had to say.
-            self.record_open(now, &mut records);
+            self.record_open(<[u8]>::len, now, &mut records);
         }
         self.add(source, bytes, Level::Info, now, &mut records);
         self.write(&records, now)
     }
 
-    /// Writes what has not ended its line. Whether there was any.
+    /// Writes what has not ended its line, but for a character that has not ended. Whether there was any.
     pub(crate) fn flush(&mut self, now: Time) -> Result<bool, Error> {
         let mut records = Vec::new();
-        self.record_open(now, &mut records);
+        self.record_open(whole_characters, now, &mut records);
         self.write(&records, now)
     }
 
     /// Writes a text of the service's own, whatever the limit says.
     pub(crate) fn say(&mut self, text: &str, level: Level, now: Time) -> Result<(), Error> {
         let mut records = Vec::new();
-        self.record_open(now, &mut records);
+        self.record_open(<[u8]>::len, now, &mut records);
         for line in text.lines() {
             self.add(None, format!("{line}\n").as_bytes(), level, now, &mut records);
         }
@@ -158,19 +158,24 @@ impl LogWriter {
         for &byte in bytes {
             piece.push(byte);
             if byte == b'\n' || piece.len() >= PIECE_BYTES {
-                self.record(source, &piece, level, now, records);
-                piece.clear();
+                let end = whole_characters(&piece);
+                self.record(source, &piece[..end], level, now, records);
+                piece.drain(..end);
             }
         }
         self.open[at].bytes = piece;
     }
 
-    fn record_open(&mut self, now: Time, records: &mut Vec<u8>) {
+    /// Records what is open, of each source as many bytes as `end` says.
+    fn record_open(&mut self, end: fn(&[u8]) -> usize, now: Time, records: &mut Vec<u8>) {
         for at in 0..self.open.len() {
-            let piece = std::mem::take(&mut self.open[at].bytes);
-            if !piece.is_empty() {
-                self.record(self.open[at].source, &piece, Level::Info, now, records);
+            let mut piece = std::mem::take(&mut self.open[at].bytes);
+            let end = end(&piece);
+            if end > 0 {
+                self.record(self.open[at].source, &piece[..end], Level::Info, now, records);
+                piece.drain(..end);
             }
+            self.open[at].bytes = piece;
         }
     }
 
@@ -196,6 +201,16 @@ impl LogWriter {
         }
         Ok(true)
     }
+}
+
+/// The length without a character that only begins at the end. What is no text ends anywhere.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let begins = |start: &usize| {
+        let character = std::str::from_utf8(&bytes[*start..]);
+        character.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    // The longest has four bytes.
+    (bytes.len().saturating_sub(3)..bytes.len()).find(begins).unwrap_or(bytes.len())
 }
 
 /// Where the log of an attempt is, in the directory of its template.
@@ -385,6 +400,24 @@ mod tests {
         assert_eq!(all.iter().filter(|(_, text)| text.contains("the log is full")).count(), 1);
         assert_eq!(all.last().unwrap().1, "the end\n");
         assert!(all.iter().all(|(_, text)| text.len() <= 3 * PIECE_BYTES));
+    }
+
+    #[test]
+    fn characters_are_not_torn() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
+        // A bar as package managers draw it, a flush in the middle of a character, a character that never ends.
+        let bar = "\u{2501}".repeat(PIECE_BYTES);
+        log.output(OUT, bar.as_bytes(), Time(0)).unwrap();
+        log.flush(Time(0)).unwrap();
+        log.output(OUT, b"\xe2\x94", Time(0)).unwrap();
+        assert!(!log.flush(Time(0)).unwrap());
+        log.output(OUT, b"\x81\n\xe2", Time(0)).unwrap();
+        log.say("the end", Level::Info, Time(0)).unwrap();
+        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let all = text(&reader.read(1).unwrap());
+        let said: String = all.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(said, format!("{bar}\u{2501}\n\u{fffd}the end\n"));
     }
 
     #[test]
