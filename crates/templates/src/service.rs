@@ -40,6 +40,9 @@ const USED_MIN: Duration = Duration::from_secs(60);
 /// The longest time between two collections of images.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether builds and threads have ended, while the service stops.
+const STOP_TICK: Duration = Duration::from_millis(20);
+
 /// A template to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Submission {
@@ -337,10 +340,14 @@ impl Templates {
         let end = Instant::now() + drain;
         let running = || self.inner.running.lock().expect("no panic while it is held");
         while !running().is_empty() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(STOP_TICK);
         }
-        running().values().for_each(|build| build.stop(Why::Stopping));
         for thread in self.threads.lock().expect("no panic while it is held").drain(..) {
+            while !thread.is_finished() {
+                // Again and again: a worker that was asking for a job a moment ago may get one now.
+                running().values().for_each(|build| build.stop(Why::Stopping));
+                std::thread::sleep(STOP_TICK);
+            }
             // A thread that panicked has nothing under way.
             drop(thread.join());
         }

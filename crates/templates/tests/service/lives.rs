@@ -185,6 +185,33 @@ fn a_deleted_template_leaves_nothing_and_disturbs_no_reader() {
     assert_eq!(std::fs::read_dir(dir.path().join("data/images/tmp")).unwrap().count(), 0);
 }
 
+/// The database is held by somebody else while a worker asks for a job, and the service stops meanwhile.
+#[test]
+fn a_job_that_comes_while_the_service_stops_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let templates = Templates::open(config(dir.path()), Scripted::default()).unwrap();
+    let template = submit(&templates, "env", "hang");
+    let other = rusqlite::Connection::open(dir.path().join("data/templates.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    templates.start();
+    std::thread::sleep(Duration::from_millis(300));
+    let stopped = std::thread::spawn({
+        let templates = templates.clone();
+        move || templates.stop(Duration::ZERO)
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    other.execute_batch("COMMIT").unwrap();
+    for _ in 0..1_000 {
+        if stopped.is_finished() {
+            let now = templates.get(&alice(), &Selector::Id(template.id)).unwrap();
+            assert_eq!((now.status, now.attempt), (Status::Pending, 1));
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the service does not stop");
+}
+
 #[test]
 fn images_without_a_template_are_collected() {
     let dir = tempfile::tempdir().unwrap();
