@@ -489,9 +489,11 @@ impl Templates {
         }
         self.stop_build(&id, Why::Lost);
         self.inner.hub.state(&id);
-        recover::remove_logs(&log::directory(&self.inner.logs, &id))?;
-        if let Some(shared) = &self.inner.shared {
-            shared.objects.remove_logs(&id)?;
+        // The template is gone. What can't be removed of its logs now goes with the next start, or with the collector.
+        let here = recover::remove_logs(&log::directory(&self.inner.logs, &id));
+        let shared = self.inner.shared.as_ref().map_or(Ok(()), |shared| shared.objects.remove_logs(&id));
+        for error in [here, shared].into_iter().filter_map(Result::err) {
+            tracing::error!(%id, error = %explain(&error), "a log of a deleted template can't be removed yet");
         }
         Ok(id)
     }

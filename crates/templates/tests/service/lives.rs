@@ -185,6 +185,18 @@ fn a_deleted_template_leaves_nothing_and_disturbs_no_reader() {
     assert_eq!(std::fs::read_dir(dir.path().join("data/images/tmp")).unwrap().count(), 0);
 }
 
+#[test]
+fn a_log_that_can_not_be_removed_keeps_no_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let (templates, _) = service(dir.path());
+    let one = ready(&templates, "one", "say 1");
+    let log = dir.path().join("data/logs").join(one.id.as_str());
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::write(&log, "no directory").unwrap();
+    assert_eq!(templates.delete(&alice(), &Selector::Id(one.id.clone())).unwrap(), one.id);
+    assert!(matches!(templates.get(&alice(), &Selector::Id(one.id)), Err(Error::NotFound)));
+}
+
 /// The database is held by somebody else while a worker asks for a job, and the service stops meanwhile.
 #[test]
 fn a_job_that_comes_while_the_service_stops_is_given_back() {
