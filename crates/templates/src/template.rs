@@ -163,8 +163,9 @@ impl FromStr for Selector {
         }
         match text.split_once('@') {
             None => Ok(Self::Name(text.parse()?)),
-            Some((name, version)) => match version.parse() {
-                Ok(version @ 1..) if !version.to_string().starts_with('+') => Ok(Self::Version(name.parse()?, version)),
+            Some((name, version)) => match version.parse::<u64>() {
+                // One way to write it: no `+`, no leading zero.
+                Ok(number @ 1..) if number.to_string() == version => Ok(Self::Version(name.parse()?, number)),
                 _ => Err(Invalid("a version is a number from 1, as in name@3")),
             },
         }
@@ -191,7 +192,9 @@ mod tests {
         assert_eq!(id.as_str().parse(), Ok(Selector::Id(id.clone())));
         assert_eq!("env".parse(), Ok(Selector::Name(Name("env".to_owned()))));
         assert_eq!("env@12".parse(), Ok(Selector::Version(Name("env".to_owned()), 12)));
-        for bad in ["env@0", "env@-1", "env@", "env@x", "@1", "tpl_", "tpl_x", &id.as_str().to_lowercase()] {
+        for bad in
+            ["env@0", "env@-1", "env@+1", "env@01", "env@", "env@x", "@1", "tpl_", "tpl_x", &id.as_str().to_lowercase()]
+        {
             assert!(bad.parse::<Selector>().is_err(), "{bad}");
         }
     }
