@@ -336,7 +336,6 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
             }
         }
         Product::Found(found) if inner.has_image(&found.digest) => {
-            inner.stats.lock().expect("no panic while it is held").reused += 1;
             log.say(" ---> Using the finished image of the same Dockerfile and base", Level::Info, inner.clock.now())?;
             found
         }
@@ -406,7 +405,10 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
     if held {
         let mut stats = inner.stats.lock().expect("no panic while it is held");
         match outcome {
-            Outcome::Ready(_) => stats.ready += 1,
+            Outcome::Ready(image) => {
+                stats.ready += 1;
+                stats.reused += u64::from(image.reused);
+            }
             Outcome::Failed(card) => *stats.failed.entry(card.code).or_default() += 1,
         }
         drop(stats);
