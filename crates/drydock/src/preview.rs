@@ -1,6 +1,7 @@
 //! What a build would do, before it does anything.
 
 use buildengine::{Cancel, Forecast, plan};
+use dockerfile::analysis::Analysis;
 use dockerfile::render::{JsonAnswer, Report};
 use dockerfile::source::Source;
 use ocilayers::{Digest, Image, Store};
@@ -45,7 +46,7 @@ pub fn check(request: &Request<'_>) -> Checked {
     match request.accept(&source, None) {
         Ok(analysis) => {
             let base = request.base_of(&analysis).ok().map(|base| base.name.clone());
-            Checked { base, answer: Report::new("Dockerfile", source.text(), &analysis.diagnostics).json() }
+            Checked { base, answer: answer(&source, &analysis) }
         }
         Err(Error::Refused { diagnostics }) => problems(&source, &diagnostics),
         Err(_) => unreachable!("accept fails with a refusal alone"),
@@ -65,6 +66,12 @@ pub struct Checked {
 #[must_use]
 pub fn problems_of(dockerfile: &[u8], diagnostics: &[dockerfile::diagnostic::Diagnostic]) -> JsonAnswer {
     problems(&Source::decode(dockerfile), diagnostics).answer
+}
+
+/// What is said of an accepted file.
+fn answer(source: &Source<'_>, analysis: &Analysis<'_>) -> JsonAnswer {
+    let base = analysis.conversion.base.as_deref();
+    Report { base, ..Report::new("Dockerfile", source.text(), &analysis.diagnostics) }.json()
 }
 
 fn problems(source: &Source<'_>, diagnostics: &[dockerfile::diagnostic::Diagnostic]) -> Checked {
@@ -100,7 +107,7 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
         base: base.name.clone(),
         steps: steps.collect(),
         fingerprint: fingerprint(request, &base_id),
-        answer: Report::new("Dockerfile", source.text(), &analysis.diagnostics).json(),
+        answer: answer(&source, &analysis),
         base_id,
     })
 }

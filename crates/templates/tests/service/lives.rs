@@ -95,8 +95,10 @@ fn what_is_refused_stores_nothing() {
     assert_eq!(templates.list(&alice(), 10, 0).unwrap().total, 0);
     assert!(templates.preview(&alice(), &submission("env", "say 1")).is_ok());
     assert_eq!(templates.list(&alice(), 10, 0).unwrap().total, 0, "a preview stores nothing");
-    let named = Submission { base: Some("nodeops/sandbox:debian".to_owned()), ..submission("env", "") };
-    assert!(templates.submit(&alice(), named).is_ok());
+    for base in ["nodeops/sandbox:debian", "docker.io/nodeops/sandbox:debian"] {
+        let named = Submission { base: Some(base.to_owned()), ..submission("env", "") };
+        assert!(templates.submit(&alice(), named).is_ok(), "{base}");
+    }
 }
 
 #[test]
