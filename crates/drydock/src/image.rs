@@ -22,7 +22,8 @@ pub fn tree(reference: &ImageRef, options: &OpenOptions, state: &Path, threads: 
         return Ok(ocilayers::tree_of_tar(file, limits, threads)?);
     }
     let image = Image::open_with(reference, options)?;
-    let layers = Store::open(&state.join("layers"), *limits)?.layers(&image, threads)?;
+    let store = Store::open(&state.join("layers"), *limits).map_err(Error::State)?;
+    let layers = store.layers(&image, threads)?;
     Ok(ocilayers::flatten(&layers, limits)?)
 }
 

@@ -89,7 +89,7 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
     let analysis = request.accept(&source, Some(config::of_base(base, image.config())?))?;
     let plan = plan::lower(&analysis.dockerfile, &analysis.conversion)?;
 
-    let store = Store::open(&request.state.join("layers"), request.limits)?;
+    let store = Store::open(&request.state.join("layers"), request.limits).map_err(Error::State)?;
     let sandbox = request.sandbox();
     let engine = request.engine(&store, &sandbox);
     let forecasts = engine.forecast(&plan, &config::diff_ids(image.config()))?;
