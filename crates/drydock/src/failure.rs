@@ -187,10 +187,10 @@ fn of_step(error: &buildengine::Error) -> Failure {
             card.tail = last(tail);
             card
         }
-        Engine::Unsupported { line, .. } | Engine::User { line, .. } | Engine::WorkingDirectory { line, .. } => {
-            let mut card = Failure::new(FailureCode::InstructionFailed, error.to_string());
-            card.line = Some(*line);
-            card
+        Engine::Unsupported { line, what } => of_instruction(*line, what.clone()),
+        Engine::User { line, why } => of_instruction(*line, why.clone()),
+        Engine::WorkingDirectory { line, path, why } => {
+            of_instruction(*line, format!("the working directory '{path}' can't be used: {why}"))
         }
         Engine::Unrepresentable { .. } => Failure::new(FailureCode::InstructionFailed, error.to_string()),
         Engine::Cancelled => Failure::new(FailureCode::Cancelled, error.to_string()),
@@ -202,6 +202,13 @@ fn of_step(error: &buildengine::Error) -> Failure {
         Engine::Layers(source) => of_layers(source, explain(error)),
         _ => Failure::new(FailureCode::HostFault, explain(error)),
     }
+}
+
+/// The card of an instruction that can't be carried out. Its line stands beside the message, not in it.
+fn of_instruction(line: u32, message: String) -> Failure {
+    let mut card = Failure::new(FailureCode::InstructionFailed, message);
+    card.line = Some(line);
+    card
 }
 
 /// An error and its causes in one line.
@@ -350,6 +357,14 @@ mod tests {
             let hint = failed(status, said).hint.unwrap_or_default();
             assert!(hint.contains(wanted), "{said}: {hint}");
         }
+    }
+
+    #[test]
+    fn an_instruction_that_can_not_be_carried_out() {
+        let why = "there is no such user".to_owned();
+        let card = Failure::of(&Error::Build(buildengine::Error::User { line: 3, why }));
+        assert_eq!((card.code, card.line), (FailureCode::InstructionFailed, Some(3)));
+        assert_eq!(card.message, "there is no such user", "the line is not said twice");
     }
 
     #[test]
