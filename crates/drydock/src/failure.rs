@@ -8,6 +8,9 @@ use crate::error::Error;
 /// The last lines of output that a card keeps.
 const TAIL_LINES: usize = 20;
 
+/// The most characters of a message. It may quote a value of the Dockerfile, and cards are kept and listed by the hundred.
+const MESSAGE_CHARACTERS: usize = 2_000;
+
 /// What kind of failure it is; stable names, snake_case in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,7 +55,7 @@ pub enum FailureCode {
 pub struct Failure {
     /// What kind.
     pub code: FailureCode,
-    /// What happened, in a sentence.
+    /// What happened, in a sentence; of a very long one its beginning.
     pub message: String,
     /// Number of the step, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +95,7 @@ impl Failure {
         use FailureCode::{BaseUnreachable, BuildTimeout, Cancelled, HostFault, Interrupted, RuntimeUnavailable};
         Self {
             code,
-            message: message.into(),
+            message: cut(message.into()),
             step: None,
             steps: None,
             line: None,
@@ -216,6 +219,13 @@ fn of_instruction(line: u32, message: String) -> Failure {
 pub fn explain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MESSAGE_CHARACTERS) {
+        text.replace_range(at.., " [...]");
+    }
+    text
 }
 
 fn last(lines: &[String]) -> Vec<String> {
@@ -361,10 +371,11 @@ mod tests {
 
     #[test]
     fn an_instruction_that_can_not_be_carried_out() {
-        let why = "there is no such user".to_owned();
+        let why = format!("there is no user '{}'", "\u{e9}".repeat(100_000));
         let card = Failure::of(&Error::Build(buildengine::Error::User { line: 3, why }));
         assert_eq!((card.code, card.line), (FailureCode::InstructionFailed, Some(3)));
-        assert_eq!(card.message, "there is no such user", "the line is not said twice");
+        assert!(card.message.starts_with("there is no user '\u{e9}"), "the line is not said twice: {}", card.message);
+        assert!(card.message.chars().count() < 2_010 && card.message.ends_with(" [...]"));
     }
 
     #[test]
