@@ -136,8 +136,8 @@ const ROWS: &[Row] = &[
     Row { dockerfile: "FROM base\nRUN sudo true\n", members: &[("exit_status", "127")], hint: "leave sudo out", ..ROW },
     Row { dockerfile: "FROM base\nRUN /etc/passwd\n", members: &[("exit_status", "126")], hint: "chmod +x", ..ROW },
     Row {
-        dockerfile: "FROM base\nRUN [\"/etc/passwd\"]\n",
-        members: &[("exit_status", "126")],
+        dockerfile: "FROM base\nRUN [\"/etc/passwd\", \"an argument\"]\n",
+        members: &[("exit_status", "126"), ("command", r#""/etc/passwd an argument""#)],
         hint: "chmod +x",
         ..ROW
     },

@@ -446,7 +446,7 @@ impl Build<'_> {
                 step: number,
                 steps: self.total,
                 line: step.line,
-                command: job.args.last().cloned().unwrap_or_default(),
+                command: command(&job.args),
                 status,
                 usage: Box::new(usage),
                 tail,
@@ -541,6 +541,14 @@ fn working_directory(tree: &Tree, line: u32, path: &str) -> Result<String, Error
         _ => {
             String::from_utf8([b"/", found.path.as_bytes()].concat()).map_err(|_| refuse("it is not UTF-8".to_owned()))
         }
+    }
+}
+
+/// A command as people read it: what a shell is given to run, of anything else all words.
+fn command(args: &[String]) -> String {
+    match args {
+        [_, .., flag, script] if flag.starts_with('-') && flag.ends_with('c') => script.clone(),
+        words => words.join(" "),
     }
 }
 

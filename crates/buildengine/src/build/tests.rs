@@ -317,6 +317,22 @@ fn failures_name_their_step_and_show_the_last_output() {
 }
 
 #[test]
+fn a_command_is_named_as_people_read_it() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["/bin/sh", "-c", "make -j4 && make install"], "make -j4 && make install"),
+        (&["/bin/bash", "-o", "pipefail", "-ec", "a | b"], "a | b"),
+        (&["make", "-j4"], "make -j4"),
+        (&["ls", "-la", "/nowhere"], "ls -la /nowhere"),
+        (&["-c", "x"], "-c x"),
+        (&["true"], "true"),
+    ];
+    for (args, said) in cases {
+        let args: Vec<String> = args.iter().map(|&word| word.to_owned()).collect();
+        assert_eq!(command(&args), said);
+    }
+}
+
+#[test]
 fn working_directories_are_made_once_and_owned_by_the_user() {
     let Some(world) = World::new() else { return };
     let make = |path: &str, user: &str| Action::MakeDirectory { path: path.to_owned(), user: user.to_owned() };
