@@ -101,31 +101,24 @@ impl ApiError {
 
     /// The error of a Dockerfile: flat for the first problem, and all of them beside it.
     fn refused(answer: &JsonAnswer) -> Self {
-        let problems: Vec<Problem> = answer.diagnostics.iter().map(Problem::from).collect();
-        let errors = problems.iter().filter(|one| one.severity == "error").count() + answer.omitted;
-        let Some(first) = problems.iter().find(|one| one.severity == "error") else {
+        let mut errors = answer.diagnostics.iter().filter(|one| one.severity == Severity::Error);
+        let Some(first) = errors.next() else {
             return Self::bad("dockerfile_refused", "the Dockerfile was refused");
         };
-        let more = match errors {
-            0 | 1 => String::new(),
-            2 => " (and 1 more problem)".to_owned(),
-            errors => format!(" (and {} more problems)", errors - 1),
+        let more = match errors.count() + answer.omitted {
+            0 => String::new(),
+            1 => " (and 1 more problem)".to_owned(),
+            more => format!(" (and {more} more problems)"),
         };
-        let message = format!("line {}: {}{more}", first.line, first.message);
-        let code = dockerfile_code(&answer.diagnostics);
-        let mut error = Self::bad(code, message).field("line", first.line).field("column", first.column);
+        let message = format!("line {}: {}{more}", first.place.line, first.message);
+        let mut error = Self::bad(first.code.name(), message);
+        error = error.field("line", first.place.line).field("column", first.place.column);
         if let Some(help) = &first.help {
             error = error.field("help", help.clone());
         }
-        error.diagnostics = Some(problems);
+        error.diagnostics = Some(answer.diagnostics.iter().map(Problem::from).collect());
         error
     }
-}
-
-/// The stable name of the first error.
-fn dockerfile_code(diagnostics: &[JsonDiagnostic]) -> &'static str {
-    let first = diagnostics.iter().find(|one| one.severity == Severity::Error);
-    first.map_or("dockerfile_refused", |one| one.code.name())
 }
 
 impl From<Error> for ApiError {
