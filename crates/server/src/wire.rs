@@ -1,6 +1,6 @@
 //! What goes over the wire, and how it is made of what the service has.
 
-use drydock::Failure;
+use drydock::{Failure, FailureCode};
 use serde::{Deserialize, Serialize};
 use templates::{End, Status, Template, Time};
 use utoipa::ToSchema;
@@ -158,7 +158,8 @@ pub(crate) struct FailureCard {
     /// A stable name for programs: `run_failed`, `run_signalled`, `out_of_memory`, `disk_full`, `step_timeout`, `build_timeout`,
     /// `cancelled`, `interrupted`, `base_not_found`, `base_unreachable`, `base_corrupt`, `runtime_unavailable`,
     /// `image_too_small`, `instruction_failed`, `dockerfile_refused`, `host_fault`.
-    code: String,
+    #[schema(value_type = String)]
+    code: FailureCode,
     /// What happened.
     message: String,
     /// Number of the step, from 1.
@@ -223,9 +224,8 @@ impl From<drydock::Usage> for UsageView {
 
 impl From<Failure> for FailureCard {
     fn from(card: Failure) -> Self {
-        let code = serde_json::to_value(card.code).ok().and_then(|code| code.as_str().map(str::to_owned));
         Self {
-            code: code.expect("codes are texts"),
+            code: card.code,
             message: card.message,
             step: card.step,
             steps: card.steps,
@@ -262,13 +262,11 @@ impl TemplateView {
 
 /// A page of templates. The same list stands under two names, since published clients look for either.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct TemplateList {
+pub(crate) struct TemplateList<'a> {
     /// Newest first.
-    #[schema(value_type = Vec<TemplateView>)]
-    pub(crate) templates: Vec<serde_json::Value>,
+    pub(crate) templates: &'a [TemplateView],
     /// The same.
-    #[schema(value_type = Vec<TemplateView>)]
-    pub(crate) data: Vec<serde_json::Value>,
+    pub(crate) data: &'a [TemplateView],
     pub(crate) pagination: Pagination,
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn selector(text: &str) -> Result<Selector, ApiError> {
         ("offset" = Option<u64>, Query, description = "Pagination offset", minimum = 0, maximum = 9007199254740991i64),
     ),
     responses(
-        (status = 200, body = Success<TemplateList>),
+        (status = 200, body = Success<TemplateList<'static>>),
         (status = 400, body = Fail),
         (status = 401, body = Fail),
         (status = 429, body = Fail),
@@ -57,15 +57,14 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(owner): Extension<Owner>,
     parameters: Parameters,
-) -> Result<Json<Success<TemplateList>>, ApiError> {
+) -> Result<Response, ApiError> {
     let limit = parameters.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let limit = u32::try_from(limit).expect("at most 500");
     let offset = parameters.number("offset", 0..=NUMBER_MAX)?.unwrap_or(0);
     let page = app.call(move |templates| templates.list(&owner, limit, offset)).await?;
-    let view = |template| serde_json::to_value(TemplateView::of(template, None)).expect("a view has string keys");
-    let templates: Vec<_> = page.templates.into_iter().map(view).collect();
+    let templates: Vec<_> = page.templates.into_iter().map(|template| TemplateView::of(template, None)).collect();
     let pagination = Pagination { total: page.total, limit, offset, count: templates.len() };
-    Ok(Json(Success::of(TemplateList { data: templates.clone(), templates, pagination })))
+    Ok(Json(Success::of(TemplateList { templates: &templates, data: &templates, pagination })).into_response())
 }
 
 /// Submit a Dockerfile for async build, or see with `dry_run=true` what a build would do.
