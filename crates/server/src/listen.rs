@@ -1,6 +1,7 @@
 //! Connections: how many, how long they may take, and how they end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::App;
 use crate::router::router;
@@ -45,26 +46,37 @@ pub struct Listeners {
 /// Answers until `shutdown` ends; then stops the service (builds have `drain` to end, followers are told where to go on) and
 /// closes.
 pub async fn serve(app: App, listeners: Listeners, drain: Duration, shutdown: impl Future<Output = ()>) {
+    serve_at_most(CONNECTIONS_MAX, app, listeners, drain, shutdown).await;
+}
+
+async fn serve_at_most(
+    connections_max: usize,
+    app: App,
+    listeners: Listeners,
+    drain: Duration,
+    shutdown: impl Future<Output = ()>,
+) {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(connections_max));
     if let Some(listener) = listeners.metrics {
         tokio::spawn(serve_metrics(app.clone(), listener));
     }
     let service = router(app.clone());
     tokio::pin!(shutdown);
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
-        let stream = tokio::select! {
-            accepted = listeners.api.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: others will be closed.
-                    tracing::warn!(%error, "a connection can't be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
+        // Who stops the server does not wait until a connection ends.
+        let (slot, accepted) = tokio::select! {
+            next = next(&listeners.api, &slots) => next,
             () = &mut shutdown => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: others will be closed.
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
         };
         let Ok(stream) = prepared(stream) else { continue };
         let service = TowerToHyperService::new(service.clone());
@@ -90,6 +102,15 @@ pub async fn serve(app: App, listeners: Listeners, drain: Duration, shutdown: im
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(CLOSE_TIMEOUT) => tracing::warn!("some connections did not end in time"),
     }
+}
+
+/// The next connection, once there may be one more.
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("it is never closed");
+    (slot, listener.accept().await)
 }
 
 /// Serves a host that only builds: nothing but metrics, where they are wanted, until `shutdown` ends; then builds have `drain` to end.
@@ -130,5 +151,23 @@ async fn serve_metrics(app: App, listener: TcpListener) {
     };
     if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(metrics))).await {
         tracing::error!(%error, "metrics are not served any more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_without_room_for_a_connection_closes_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let builder = templates::DrydockBuilder::new(Vec::new(), data.join("cache"));
+        let templates = templates::Templates::open(templates::Config::new(data), builder).unwrap();
+        let api = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listeners = Listeners { api, metrics: None };
+        let (app, asked) = (App::new(templates, 1, 1), std::future::ready(()));
+        let served = serve_at_most(0, app, listeners, Duration::ZERO, asked);
+        tokio::time::timeout(Duration::from_secs(20), served).await.expect("it closes");
     }
 }
