@@ -145,7 +145,11 @@ async fn serve_metrics(app: App, listener: TcpListener) {
                     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                     ([(header::CONTENT_TYPE, kind)], text).into_response()
                 }
-                _ => axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                Ok(Err(error)) => {
+                    tracing::error!(error = %drydock::explain(&error), "the numbers can't be counted");
+                    axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response()
+                }
+                Err(_) => axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }
     };

@@ -54,7 +54,7 @@ async fn next(mut reading: Reading) -> Option<(Bytes, Option<Reading>)> {
             Ok(Piece::Idle) if !reading.follow => return None,
             Ok(Piece::Idle) => {}
             Err(error) => {
-                tracing::error!(%error, "a log can't be read");
+                tracing::error!(error = %drydock::explain(&error), "a log can't be read");
                 return Some((restart(&reading.follower, "log_unavailable"), None));
             }
         }

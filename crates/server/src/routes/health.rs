@@ -24,7 +24,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Success<Ready>
     let checked = tokio::task::spawn_blocking(move || app.templates.check_health()).await;
     let reason = match checked {
         Ok(Ok(())) => return Ok(Json(Success::of(Ready { ready: true, reason: None }))),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %drydock::explain(&error), "not ready");
+            error.to_string()
+        }
         Err(_) => "the check failed".to_owned(),
     };
     let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", format!("not ready: {reason}"));
