@@ -49,6 +49,17 @@ pub(crate) struct LogEvent {
     pub(crate) next: Option<u64>,
 }
 
+/// Which lines of a log are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines {
+    /// Those that come, too, until the build ends.
+    pub(crate) follow: bool,
+    /// From this number on.
+    pub(crate) since: u64,
+    /// Of this attempt alone.
+    pub(crate) attempt: Option<u32>,
+}
+
 impl Client {
     /// The server of the arguments, else that of the user's file.
     pub(crate) fn new(url: Option<&str>, key: Option<&str>) -> anyhow::Result<Self> {
@@ -149,21 +160,22 @@ impl Client {
         }
     }
 
-    /// Hands every line of a log to `on_line`, from number `since` on, until the build ends; over cut connections. Gives the
-    /// last frame; none where the log is not followed and has not ended.
+    /// Hands the lines of the log of a template, given by its path, to `on_line`; over cut connections. Gives the last frame; none
+    /// where the log is not followed and has not ended.
     pub(crate) fn logs(
         &self,
-        id: &str,
-        query: &str,
-        mut since: u64,
+        template: &str,
+        Lines { follow, mut since, attempt }: Lines,
         on_line: &mut dyn FnMut(LogEvent) -> anyhow::Result<()>,
     ) -> anyhow::Result<Option<LogEvent>> {
+        let mut rest = if follow { String::new() } else { "&follow=false".to_owned() };
+        rest.extend(attempt.map(|attempt| format!("&attempt={attempt}")));
         let mut fruitless = 0;
         loop {
-            let (path, before) = (format!("/v1/templates/{id}/logs?since={since}{query}"), since);
+            let (path, before) = (format!("{template}/logs?since={since}{rest}"), since);
             match self.read_log(&path, &mut since, on_line) {
                 Ok(Some(frame)) if frame.r#final == Some(true) => return Ok(Some(frame)),
-                Ok(None) if query.contains("follow=false") => return Ok(None),
+                Ok(None) if !follow => return Ok(None),
                 Err(Cut::Stop(error)) => return Err(error),
                 Err(Cut::Connection(error)) if fruitless == TRIES => return Err(error),
                 Ok(_) | Err(Cut::Connection(_)) => {

@@ -13,7 +13,7 @@ use imagechunks::Cache;
 use serde_json::{Value, json};
 
 use crate::args::{Template, TemplateVerb};
-use crate::client::{Client, LogEvent};
+use crate::client::{Client, Lines, LogEvent};
 use crate::commands::fetch::Fetch;
 use crate::output::{line, read_bounded};
 use crate::signals::Signals;
@@ -50,7 +50,9 @@ pub(crate) fn run(args: &Template) -> anyhow::Result<ExitCode> {
             show(args, &template)?;
             Ok(ExitCode::SUCCESS)
         }
-        TemplateVerb::Logs { id, no_follow, since, attempt } => logs(&client, id, *no_follow, *since, *attempt),
+        TemplateVerb::Logs { id, no_follow, since, attempt } => {
+            logs(&client, id, Lines { follow: !no_follow, since: *since, attempt: *attempt })
+        }
         TemplateVerb::Rm { ids } => {
             for id in ids {
                 let gone = client.call(Method::DELETE, &path(id), None, &[])?;
@@ -158,10 +160,11 @@ enum Watched {
 fn watch(client: &Client, id: &str) -> anyhow::Result<Watched> {
     let signals = Signals::catch()?;
     let (send, lines) = channel::<anyhow::Result<LogEvent>>();
-    let (reader, name) = (client.clone(), id.to_owned());
+    let (reader, template) = (client.clone(), path(id));
     std::thread::spawn(move || {
         let gone = || anyhow::anyhow!("nobody looks any more");
-        let done = reader.logs(&name, "", 0, &mut |event| send.send(Ok(event)).map_err(|_| gone()));
+        let all = Lines { follow: true, since: 0, attempt: None };
+        let done = reader.logs(&template, all, &mut |event| send.send(Ok(event)).map_err(|_| gone()));
         // A receiver that is gone wants no last word.
         drop(send.send(done.map(Option::unwrap_or_default)));
     });
@@ -213,14 +216,9 @@ fn ask() -> anyhow::Result<Choice> {
     })
 }
 
-fn logs(client: &Client, id: &str, no_follow: bool, since: u64, attempt: Option<u32>) -> anyhow::Result<ExitCode> {
-    let mut query = if no_follow { "&follow=false".to_owned() } else { String::new() };
-    if let Some(attempt) = attempt {
-        query += &format!("&attempt={attempt}");
-    }
+fn logs(client: &Client, id: &str, lines: Lines) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    let id = path(id).trim_start_matches("/v1/templates/").to_owned();
-    let end = client.logs(&id, &query, since, &mut |event| {
+    let end = client.logs(&path(id), lines, &mut |event| {
         let mut out = io::stdout().lock();
         // A terminal would obey what a build wrote; a file gets it as it was.
         let text = if terminal { for_terminal(&event.stream) } else { event.stream };
