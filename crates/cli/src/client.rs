@@ -22,6 +22,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How often a request that may be repeated is sent.
 const TRIES: u32 = 5;
 
+/// Half of the first pause between two tries; each pause is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// What `~/.config/drydock/client.toml` says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +38,7 @@ struct File {
 pub(crate) struct Client {
     url: String,
     key: String,
+    pause: Duration,
 }
 
 /// A line of a log, or a frame.
@@ -73,7 +77,7 @@ impl Client {
             .context("as whom? set DRYDOCK_API_KEY, or write `key = \"ddk_...\"` to ~/.config/drydock/client.toml")?;
         url::Url::parse(&url)
             .with_context(|| format!("'{url}' is no address of a server; write it as in http://127.0.0.1:8080"))?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), key })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key, pause: PAUSE })
     }
 
     /// `data` of the answer. Requests that change nothing, or that may be repeated, are sent again when the server can't answer.
@@ -90,7 +94,7 @@ impl Client {
             let sent = self.send(&method, path, body, headers);
             let wait = match &sent {
                 Ok(response) if response.status().as_u16() == 503 => retry_after(response),
-                Err(_) => Duration::from_millis(200 << tries),
+                Err(_) => self.pause * (1 << tries),
                 Ok(_) => Duration::ZERO,
             };
             if !repeatable || wait.is_zero() || tries == TRIES {
@@ -109,7 +113,7 @@ impl Client {
         let status = if range.is_some() { 206 } else { 200 };
         let mut tries = 1;
         loop {
-            let mut wait = Duration::from_millis(200 << tries);
+            let mut wait = self.pause * (1 << tries);
             let failed = match self.send(&Method::GET, path, None, &headers) {
                 Ok(response) if response.status().as_u16() == status => match body(response, bytes_max) {
                     Ok(bytes) => return Ok(bytes),
@@ -170,19 +174,22 @@ impl Client {
     ) -> anyhow::Result<Option<LogEvent>> {
         let mut rest = if follow { String::new() } else { "&follow=false".to_owned() };
         rest.extend(attempt.map(|attempt| format!("&attempt={attempt}")));
-        let mut fruitless = 0;
+        // Tries in a row that brought no line, and those of them that failed: a proxy may cut a quiet log again and again.
+        let (mut fruitless, mut failed) = (0, 0);
         loop {
             let (path, before) = (format!("{template}/logs?since={since}{rest}"), since);
-            match self.read_log(&path, &mut since, on_line) {
+            let read = self.read_log(&path, &mut since, on_line);
+            let one_more = |tries: u32| if since > before { 1 } else { tries + 1 };
+            fruitless = one_more(fruitless);
+            match read {
                 Ok(Some(frame)) if frame.r#final == Some(true) => return Ok(Some(frame)),
                 Ok(None) if !follow => return Ok(None),
+                Ok(_) => failed = 0,
                 Err(Cut::Stop(error)) => return Err(error),
-                Err(Cut::Connection(error)) if fruitless == TRIES => return Err(error),
-                Ok(_) | Err(Cut::Connection(_)) => {
-                    fruitless = if since > before { 1 } else { fruitless + 1 };
-                    std::thread::sleep(Duration::from_millis(200 << fruitless.min(5)));
-                }
+                Err(Cut::Connection(error)) if failed == TRIES => return Err(error),
+                Err(Cut::Connection(_)) => failed = one_more(failed),
             }
+            std::thread::sleep(self.pause * (1 << fruitless.min(5)));
         }
     }
 
@@ -203,7 +210,9 @@ impl Client {
         loop {
             line.clear();
             let read = reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line);
-            if read.map_err(|error| Cut::Connection(error.into()))? == 0 {
+            read.map_err(|error| Cut::Connection(error.into()))?;
+            // The end, or the connection was cut in the middle of a line, which comes again whole.
+            if !line.ends_with('\n') && u64::try_from(line.len()).is_ok_and(|len| len < LINE_BYTES_MAX) {
                 return Ok(None);
             }
             let event: LogEvent = serde_json::from_str(&line).map_err(|error| Cut::Stop(error.into()))?;
@@ -286,4 +295,53 @@ fn failure(answer: &Value) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener};
+
+    use super::*;
+
+    const ALL: Lines = Lines { follow: true, since: 0, attempt: None };
+
+    /// A client of a server that answers each request with the next of these bodies, which the end of the connection ends; then it is gone.
+    fn client(bodies: Vec<String>) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for body in bodies {
+                let (mut stream, _) = listener.accept().unwrap();
+                let head = BufReader::new(&stream).lines().map(Result::unwrap);
+                head.take_while(|line| !line.is_empty()).for_each(drop);
+                write!(stream, "HTTP/1.1 200 OK\r\n\r\n{body}").unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+        });
+        Client { url, key: "k".to_owned(), pause: Duration::from_millis(1) }
+    }
+
+    fn line(seq: u64) -> String {
+        format!("{{\"stream\":\"line {seq}\\n\",\"seq\":{seq}}}\n")
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_comes_again() {
+        let end = "{\"final\":true,\"status\":\"ready\",\"stream\":\"\"}\n";
+        let client = client(vec![line(0) + &line(1)[..20], line(1) + end]);
+        let mut text = String::new();
+        let end = client.logs("/t", ALL, &mut |event| {
+            text += &event.stream;
+            Ok(())
+        });
+        assert_eq!(end.unwrap().unwrap().status, "ready");
+        assert_eq!(text, "line 0\nline 1\n");
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_given_up_however_long_its_log_was_quiet() {
+        let client = client(vec![String::new(); 8]);
+        assert!(client.logs("/t", ALL, &mut |_| Ok(())).is_err());
+    }
 }
