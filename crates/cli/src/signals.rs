@@ -43,11 +43,32 @@ impl Signals {
         &self.cancel
     }
 
+    /// Whether one came since this was asked last; what [`Self::exit_code`] says is then said of the next one.
+    pub(crate) fn came(&self) -> bool {
+        self.seen.swap(0, Ordering::SeqCst) != 0
+    }
+
     /// 128 and the number of the signal, as a shell says it; 1 when there was none.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match u8::try_from(self.seen.load(Ordering::SeqCst)) {
             Ok(signal @ 1..=64) => ExitCode::from(128 + signal),
             _ => ExitCode::FAILURE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_signal_is_heard_of() {
+        let signals = Signals::catch().unwrap();
+        for _ in 0..2 {
+            assert!(!signals.came());
+            signal_hook::low_level::raise(SIGINT).unwrap();
+            assert!(signals.came());
+        }
+        assert!(signals.cancel().is_cancelled());
     }
 }

@@ -169,7 +169,6 @@ fn watch(client: &Client, id: &str) -> anyhow::Result<Watched> {
         drop(send.send(done.map(Option::unwrap_or_default)));
     });
     let mut steps = Steps::new();
-    let mut asked = false;
     loop {
         match lines.recv_timeout(LOOK) {
             Ok(event) => {
@@ -183,8 +182,7 @@ fn watch(client: &Client, id: &str) -> anyhow::Result<Watched> {
             Err(RecvTimeoutError::Disconnected) => return Ok(Watched::Ended),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if signals.cancel().is_cancelled() && !asked {
-            asked = true;
+        if signals.came() {
             match ask()? {
                 Choice::Detach => return Ok(Watched::Detached),
                 Choice::Cancel => drop(client.call(Method::POST, &format!("{}/cancel", path(id)), None, &[])?),
