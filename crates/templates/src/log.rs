@@ -88,6 +88,8 @@ pub(crate) struct LogWriter {
     open: [Open; 3],
     /// Bytes that may still be written, but for the last words of the build.
     left: u64,
+    /// Lines that the file has not taken yet; of the first it may have the beginning.
+    rest: Vec<u8>,
 }
 
 impl LogWriter {
@@ -107,7 +109,7 @@ impl LogWriter {
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::file(&path))?;
         sync_directory(&dir)?;
         sync_directory(logs)?;
-        Ok(Self { path, file, attempt, step: 0, seq, open: Open::NONE, left: bytes_max })
+        Ok(Self { path, file, attempt, step: 0, seq, open: Open::NONE, left: bytes_max, rest: Vec::new() })
     }
 
     /// The step that what comes belongs to.
@@ -120,34 +122,36 @@ impl LogWriter {
         if self.left == 0 {
             return Ok(false);
         }
+        let late = self.write_rest()?;
         let mut records = Vec::new();
         if source.is_none() {
             // The builder speaks when the command has said what it had to say.
             self.record_open(<[u8]>::len, now, &mut records);
         }
         self.add(source, bytes, Level::Info, now, &mut records);
-        self.write(&records, now)
+        Ok(self.write(records, now)? || late)
     }
 
     /// Writes what has not ended its line, but for a character that has not ended. Whether there was any.
     pub(crate) fn flush(&mut self, now: Time) -> Result<bool, Error> {
+        let late = self.write_rest()?;
         let mut records = Vec::new();
         self.record_open(whole_characters, now, &mut records);
-        self.write(&records, now)
+        Ok(self.write(records, now)? || late)
     }
 
     /// Writes a text of the service's own, whatever the limit says.
     pub(crate) fn say(&mut self, text: &str, level: Level, now: Time) -> Result<(), Error> {
+        self.write_rest()?;
         let mut records = Vec::new();
-        self.record_open(<[u8]>::len, now, &mut records);
-        for line in text.lines() {
-            self.add(None, format!("{line}\n").as_bytes(), level, now, &mut records);
-        }
-        self.file.write_all(&records).map_err(Error::file(&self.path))
+        self.record_text(text, level, now, &mut records);
+        self.rest.append(&mut records);
+        self.write_rest().map(drop)
     }
 
     /// Makes all of it durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.write_rest()?;
         self.file.sync_data().map_err(Error::file(&self.path))
     }
 
@@ -179,6 +183,14 @@ impl LogWriter {
         }
     }
 
+    /// Records a text of the service's own, after what is open.
+    fn record_text(&mut self, text: &str, level: Level, now: Time, records: &mut Vec<u8>) {
+        self.record_open(<[u8]>::len, now, records);
+        for line in text.lines() {
+            self.add(None, format!("{line}\n").as_bytes(), level, now, records);
+        }
+    }
+
     fn record(&mut self, source: Option<Stream>, piece: &[u8], level: Level, now: Time, records: &mut Vec<u8>) {
         let stream = String::from_utf8_lossy(piece);
         let line = stream.strip_suffix('\n').unwrap_or(&stream);
@@ -189,17 +201,37 @@ impl LogWriter {
         self.seq += 1;
     }
 
-    fn write(&mut self, records: &[u8], now: Time) -> Result<bool, Error> {
+    /// Writes lines that follow all those before, and says so where they are the last.
+    fn write(&mut self, mut records: Vec<u8>, now: Time) -> Result<bool, Error> {
         if records.is_empty() {
             return Ok(false);
         }
-        self.file.write_all(records).map_err(Error::file(&self.path))?;
         let len = u64::try_from(records.len()).expect("usize fits in u64");
         self.left = self.left.saturating_sub(len);
         if self.left == 0 {
-            self.say("the log is full: what the build writes from here on is not kept", Level::Error, now)?;
+            let full = "the log is full: what the build writes from here on is not kept";
+            self.record_text(full, Level::Error, now, &mut records);
         }
-        Ok(true)
+        self.rest.append(&mut records);
+        self.write_rest()
+    }
+
+    /// Writes what the file has not taken yet. Whether there was any.
+    ///
+    /// A disk that is full may take the half of a line. It stays there and the other half follows when there is room: a reader
+    /// may have seen those bytes, and the number of the line is given away. So nothing that is in the file ever changes.
+    fn write_rest(&mut self) -> Result<bool, Error> {
+        let (mut written, mut outcome) = (0, Ok(()));
+        while outcome.is_ok() && written < self.rest.len() {
+            match self.file.write(&self.rest[written..]) {
+                Ok(0) => outcome = Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => written += taken,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.rest.drain(..written);
+        outcome.map(|()| written > 0).map_err(Error::file(&self.path))
     }
 }
 
@@ -376,6 +408,33 @@ mod tests {
             (None, " ---> id\n"),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_is_ended_before_the_next() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(logs.path(), &id(), 1, 32 << 20, None).unwrap();
+        // It takes what it has room for, as a disk does that gets full.
+        let (disk, mut room) = std::os::unix::net::UnixStream::pair().unwrap();
+        disk.set_nonblocking(true).unwrap();
+        room.set_nonblocking(true).unwrap();
+        log.file = File::from(std::os::fd::OwnedFd::from(disk));
+        let line = "x".repeat(PIECE_BYTES - 1) + "\n";
+        assert!(log.output(OUT, line.repeat(200).as_bytes(), Time(0)).is_err());
+        // No line gets a number while it can't be kept.
+        assert!(log.output(OUT, b"lost\n", Time(0)).is_err());
+        let mut written = Vec::new();
+        while log.flush(Time(0)).is_err() {
+            room.read_to_end(&mut written).unwrap_err();
+        }
+        room.read_to_end(&mut written).unwrap_err();
+        log.say("the end", Level::Error, Time(0)).unwrap();
+        drop(log);
+        room.read_to_end(&mut written).unwrap();
+        let all = text(&written);
+        assert!(all.iter().map(|(seq, _)| *seq).eq(0..201));
+        assert!(all[..200].iter().all(|(_, text)| *text == line));
+        assert_eq!(all[200].1, "the end\n");
     }
 
     #[test]
