@@ -17,7 +17,7 @@ use crate::publish::{Closing, Publisher};
 use crate::recover;
 use crate::service::Inner;
 use crate::store::{Beat, Claim, Finished, Outcome, StoreError};
-use crate::template::Template;
+use crate::template::{Template, TemplateId};
 
 /// How often a worker without work looks for a lease that is over.
 const POLL: Duration = Duration::from_secs(1);
@@ -110,8 +110,11 @@ fn run(inner: &Inner, claim: &Claim) {
 
 fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error> {
     let template = &claim.template;
-    let (log, publisher) = begin_log(inner, template)?;
-    let result = if claim.interruptions > inner.config.interruptions_max {
+    let (log, publisher) = match begin_log(inner, template) {
+        Ok(begun) => begun,
+        Err(error) => return without_log(inner, claim, error),
+    };
+    let result = if interrupted_too_often(inner, claim) {
         let often = claim.interruptions;
         let message = format!("the host of the build went away {often} times; it is not tried again");
         Err(Box::new(Failure::new(FailureCode::Interrupted, message)))
@@ -140,6 +143,19 @@ fn attempt(inner: &Inner, claim: &Claim, running: &Running) -> Result<(), Error>
         (Ok(made), _) => ready(inner, claim, running, made, &mut log),
         (Err(card), why) => failed(inner, claim, running, card_of(inner, *card, why), &mut log),
     })
+}
+
+/// Whether the build is not begun again.
+fn interrupted_too_often(inner: &Inner, claim: &Claim) -> bool {
+    claim.interruptions > inner.config.interruptions_max
+}
+
+/// Nothing was built, since nobody could see what. What the owner wants says the store: nothing beside this attempt has asked it.
+fn without_log(inner: &Inner, claim: &Claim, error: Error) -> Result<(), Error> {
+    let (id, attempt) = (&claim.template.id, claim.template.attempt);
+    let cancelled = matches!(inner.store.heartbeat(id, attempt, inner.config.lease), Ok(Beat::Cancelled));
+    let why = if cancelled { Why::Cancelled } else { Why::NoLog };
+    end_failed(inner, claim, card_of(inner, no_log(), Some(why)), Err(error))
 }
 
 /// Ends an attempt, and keeps its lease meanwhile: an image may be on its way to the objects for long.
@@ -311,9 +327,13 @@ fn card_of(inner: &Inner, card: Failure, why: Option<Why>) -> Failure {
             let message = format!("the build ran longer than {seconds} seconds, all that it may");
             Failure::new(FailureCode::BuildTimeout, message).hint("do less in one template, or build parts beforehand")
         }
-        Some(Why::NoLog) => Failure::new(FailureCode::HostFault, "the log of the build could not be written"),
+        Some(Why::NoLog) => no_log(),
         Some(Why::Lost | Why::Stopping) | None => card,
     }
+}
+
+fn no_log() -> Failure {
+    Failure::new(FailureCode::HostFault, "the log of the build could not be written")
 }
 
 fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log: &mut Closing) -> Result<(), Error> {
@@ -350,7 +370,9 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
         Err(Error::Store(StoreError::ImageGone)) => return again(inner, claim),
         held => held?,
     };
-    if !held && !inner.store.images()?.contains(&digest) {
+    if held {
+        forget_lines(inner, id);
+    } else if !inner.store.images()?.contains(&digest) {
         inner.images.remove(&digest)?;
     }
     drop(images);
@@ -373,6 +395,13 @@ fn again(inner: &Inner, claim: &Claim) -> Result<(), Error> {
 }
 
 fn failed(inner: &Inner, claim: &Claim, running: &Running, card: Failure, log: &mut Closing) -> Result<(), Error> {
+    let said = say_why(inner, &card, log).and_then(|()| patiently(inner, running, || log.end()));
+    inner.hub.lines(&claim.template.id);
+    end_failed(inner, claim, card, said)
+}
+
+/// The last words of a log.
+fn say_why(inner: &Inner, card: &Failure, log: &mut Closing) -> Result<(), Error> {
     let place = match (card.step, card.steps, card.line) {
         (Some(step), Some(steps), Some(line)) => format!("step {step}/{steps} (line {line}): "),
         (_, _, Some(line)) => format!("line {line}: "),
@@ -380,13 +409,37 @@ fn failed(inner: &Inner, claim: &Claim, running: &Running, card: Failure, log: &
     };
     let now = inner.clock.now();
     log.say(&format!("ERROR: {place}{}", card.message), Level::Error, now)?;
-    if let Some(hint) = &card.hint {
-        log.say(&format!("HINT: {hint}"), Level::Error, now)?;
+    match &card.hint {
+        Some(hint) => log.say(&format!("HINT: {hint}"), Level::Error, now),
+        None => Ok(()),
     }
-    patiently(inner, running, || log.end())?;
-    inner.hub.lines(&claim.template.id);
+}
+
+/// Fails the template, if its log could be ended. If not, the build begins again when its lease runs out; but nobody wants one that
+/// was cancelled, and the last that is tried has to end.
+fn end_failed(inner: &Inner, claim: &Claim, card: Failure, said: Result<(), Error>) -> Result<(), Error> {
+    let id = &claim.template.id;
+    let ends = card.code == FailureCode::Cancelled || interrupted_too_often(inner, claim);
+    let is_kept = said.is_ok();
+    match said {
+        Err(error) if ends => tracing::error!(%id, error = %explain(&error), "the build ends without its log"),
+        said => said?,
+    }
     discard(inner, claim)?;
-    finish(inner, claim, &Outcome::Failed(card)).map(drop)
+    if finish(inner, claim, &Outcome::Failed(card))? && is_kept {
+        forget_lines(inner, id);
+    }
+    Ok(())
+}
+
+/// Removes the lines of a template that ended, which are archived.
+fn forget_lines(inner: &Inner, id: &TemplateId) {
+    if let Some(shared) = &inner.shared
+        && let Err(error) = shared.store.forget_log(id)
+    {
+        // The collector does it, as it archives those that could not be.
+        tracing::warn!(%id, error = %explain(&error), "lines that are kept elsewhere can't be removed yet");
+    }
 }
 
 /// Writes the final state; whether it was ours to write. A store that fails for a moment is asked again.
@@ -410,13 +463,6 @@ fn finish(inner: &Inner, claim: &Claim, outcome: &Outcome) -> Result<bool, Error
                 stats.reused += u64::from(image.reused);
             }
             Outcome::Failed(card) => *stats.failed.entry(card.code).or_default() += 1,
-        }
-        drop(stats);
-        if let Some(shared) = &inner.shared
-            && let Err(error) = shared.store.forget_log(id)
-        {
-            // The collector does it.
-            tracing::warn!(%id, error = %explain(&error), "lines that are kept elsewhere can't be removed yet");
         }
     }
     inner.hub.state(id);

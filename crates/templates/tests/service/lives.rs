@@ -199,6 +199,37 @@ fn a_log_that_can_not_be_removed_keeps_no_template() {
     assert!(matches!(templates.get(&alice(), &Selector::Id(one.id)), Err(Error::NotFound)));
 }
 
+/// Something is in the place of its log, and the build can't begin.
+#[test]
+fn a_build_without_a_log_is_not_begun_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    (config.lease, config.interruptions_max) = (Duration::from_millis(300), 1);
+    let templates = Templates::open(config, Scripted::default()).unwrap();
+    let template = submit(&templates, "env", "say 1");
+    std::fs::write(dir.path().join("data/logs").join(template.id.as_str()), "no directory").unwrap();
+    templates.start();
+    let ended = ended(&templates, &template);
+    assert_eq!((ended.attempt, ended.failure.unwrap().code), (3, FailureCode::HostFault));
+    ready(&templates, "env", "say 2");
+    templates.stop(Duration::from_secs(10));
+}
+
+#[test]
+fn a_build_without_a_log_can_be_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    (config.lease, config.interruptions_max) = (Duration::from_millis(300), u32::MAX);
+    let templates = Templates::open(config, Scripted::default()).unwrap();
+    let template = submit(&templates, "env", "say 1");
+    std::fs::write(dir.path().join("data/logs").join(template.id.as_str()), "no directory").unwrap();
+    templates.start();
+    wait(&templates, &template, |now| now.status == Status::Building);
+    templates.cancel(&alice(), &Selector::Id(template.id.clone())).unwrap();
+    assert_eq!(ended(&templates, &template).failure.unwrap().code, FailureCode::Cancelled);
+    templates.stop(Duration::from_secs(10));
+}
+
 /// The database is held by somebody else while a worker asks for a job, and the service stops meanwhile.
 #[test]
 fn a_job_that_comes_while_the_service_stops_is_given_back() {
