@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use drydock::{Checked, Failure, FailureCode, ImageSize, Preview, RemoteCache, explain};
+use drydock::{Cancel, Checked, Failure, FailureCode, ImageSize, Preview, RemoteCache, explain};
 use sha2::{Digest, Sha256};
 
 use crate::artifact::Images;
@@ -36,6 +37,9 @@ const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// A copy of an image that was used so long ago, at the least, may be in use.
 const USED_MIN: Duration = Duration::from_secs(60);
+
+/// How long a preview may take: somebody waits for it, and a thread with him.
+const PREVIEW_TIME: Duration = Duration::from_secs(20);
 
 /// The longest time between two collections of images.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
@@ -402,8 +406,12 @@ impl Templates {
         let size = self.inner.image_size(submission.disk_size_bytes);
         let (dockerfile, no_cache, remote) = (&submission.dockerfile, submission.no_cache, self.inner.remote());
         let order = Order { dockerfile, size, no_cache, owner: owner.as_str(), remote };
-        self.inner.builder.preview(&order, &drydock::Cancel::default()).map_err(|error| match error {
+        let preview = |cancel: &Cancel| self.inner.builder.preview(&order, cancel);
+        within(PREVIEW_TIME, preview).map_err(|error| match error {
             BuildError::Refused(answer) => Error::Refused { answer },
+            BuildError::Failed(card) if card.code == FailureCode::Cancelled => {
+                Error::Preview(format!("it takes longer than {} seconds", PREVIEW_TIME.as_secs()))
+            }
             BuildError::Failed(card) => Error::Preview(card.message),
         })
     }
@@ -669,6 +677,23 @@ pub fn create_key(store: &dyn Store, owner: &Owner, now: Time) -> Result<ApiKey,
     Ok(key)
 }
 
+/// Cancels `work` when its time is over.
+fn within<T>(time: Duration, work: impl FnOnce(&Cancel) -> T) -> T {
+    let cancel = Cancel::default();
+    let (working, ended) = channel::<()>();
+    std::thread::scope(|scope| {
+        let cancel = &cancel;
+        scope.spawn(move || {
+            if ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                cancel.cancel();
+            }
+        });
+        let done = work(cancel);
+        drop(working);
+        done
+    })
+}
+
 fn collect_forever(inner: &Inner) {
     let pause = inner.config.grace.div_f32(2.0).clamp(Duration::from_millis(100), COLLECT_EVERY);
     let (mut last, mut listed) = (Instant::now(), None::<Instant>);
@@ -685,5 +710,25 @@ fn collect_forever(inner: &Inner) {
             }
         }
         std::thread::sleep(Duration::from_millis(100).min(pause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_cancelled() {
+        let waits = |cancel: &Cancel| {
+            let end = Instant::now() + Duration::from_secs(60);
+            while !cancel.is_cancelled() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            cancel.is_cancelled()
+        };
+        assert!(within(Duration::from_millis(10), waits));
+        let begun = Instant::now();
+        assert!(!within(Duration::from_secs(60), Cancel::is_cancelled));
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody waits for the time to be over");
     }
 }
