@@ -47,7 +47,7 @@ mod wire;
 use std::sync::Arc;
 
 use templates::Templates;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use listen::{Listeners, serve, serve_builder};
 pub use openapi::document;
@@ -58,12 +58,17 @@ use crate::auth::Rate;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
+/// Dry runs at one time. Each may keep a thread for as long as a registry is slow, and the other requests need some too.
+const DRY_RUNS_MAX: usize = 8;
+
 /// What every request is answered with.
 #[derive(Clone, Debug)]
 pub struct App {
     templates: Templates,
     rate: Arc<Rate>,
     metrics: Arc<Metrics>,
+    /// Those that may begin.
+    dry_runs: Arc<Semaphore>,
     /// Whether the server closes.
     closing: watch::Sender<bool>,
 }
@@ -77,6 +82,7 @@ impl App {
             templates,
             rate: Arc::new(Rate::new(requests_per_second, burst)),
             metrics,
+            dry_runs: Arc::new(Semaphore::new(DRY_RUNS_MAX)),
             closing: watch::Sender::new(false),
         }
     }

@@ -1,11 +1,15 @@
 //! Templates: list, create, show, destroy, logs, cancel, resolve.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use templates::{Owner, Selector, Submission, Submitted};
+use templates::{Owner, Selector, Submission, Submitted, Templates};
+use tokio::time::timeout;
 
 use crate::App;
 use crate::error::{ApiError, NO_STORE, Problem};
@@ -23,6 +27,9 @@ const LIMIT_MAX: u64 = 500;
 
 /// The largest number that every client can count to: 2^53 - 1.
 const NUMBER_MAX: u64 = 9_007_199_254_740_991;
+
+/// How long a dry run is waited for: it has an answer of its own before the request has none.
+const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The longest idempotency key.
 const KEY_BYTES_MAX: usize = 255;
@@ -109,7 +116,9 @@ pub(crate) async fn create(
         idempotency_key: idempotency_key(&headers)?,
     };
     if dry_run {
-        let preview = app.call(move |templates| templates.preview(&owner, &submission)).await?;
+        let preview = dry_run_of(&app, owner, submission);
+        let late = |_| templates::Error::Preview(format!("nothing came for {} seconds", DRY_RUN_TIMEOUT.as_secs()));
+        let preview = timeout(DRY_RUN_TIMEOUT, preview).await.map_err(late)??;
         return Ok(Json(Success::of(plan(preview))).into_response());
     }
     let submitted = app.call(move |templates| templates.submit(&owner, submission)).await?;
@@ -120,6 +129,17 @@ pub(crate) async fn create(
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, header::HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The plan, when it is its turn; whoever waits for that keeps no thread.
+async fn dry_run_of(app: &App, owner: Owner, submission: Submission) -> Result<drydock::Preview, ApiError> {
+    let turn = Arc::clone(&app.dry_runs).acquire_owned().await.expect("nobody closes it");
+    let preview = move |templates: &Templates| {
+        // Until it has ended, also when nobody waits for it any more.
+        let _turn = turn;
+        templates.preview(&owner, &submission)
+    };
+    app.call(preview).await
 }
 
 /// What a submission is answered with.

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use templates::Templates;
 use tower::ServiceExt;
 
-use crate::builder::{alice, service};
+use crate::builder::{Scripted, alice, service};
 
 pub(crate) struct Api {
     pub(crate) router: Router,
     pub(crate) templates: Templates,
+    pub(crate) builder: Scripted,
     pub(crate) key: String,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -57,10 +58,10 @@ impl Api {
 
     pub(crate) fn limited(per_second: u32, burst: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (templates, _) = service(dir.path());
+        let (templates, builder) = service(dir.path());
         let key = templates.create_key(&alice()).unwrap().reveal();
         let router = server::router(server::App::new(templates.clone(), per_second, burst));
-        Self { router, templates, key, dir }
+        Self { router, templates, builder, key, dir }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

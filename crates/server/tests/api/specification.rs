@@ -1,5 +1,9 @@
 //! Every endpoint, field, default and limit of the specification.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -188,6 +192,36 @@ async fn a_dry_run_stores_nothing() {
     assert_eq!(api.get("/v1/templates").await.data()["pagination"]["total"], 0);
     let odd = json!({ "name": "env", "dockerfile": "" });
     assert_eq!(api.post("/v1/templates?dry_run=maybe", odd).await.fail(400), "invalid_parameter");
+}
+
+fn slow() -> Value {
+    json!({ "name": "env", "dockerfile": "FROM nodeops/sandbox:debian\nRUN look slowly\n" })
+}
+
+#[tokio::test]
+async fn a_few_dry_runs_at_one_time() {
+    let api = Arc::new(Api::new());
+    let ask = |api: Arc<Api>| async move { api.post("/v1/templates?dry_run=true", slow()).await.data() };
+    let mut all = tokio::task::JoinSet::new();
+    (0..20).for_each(|_| drop(all.spawn(ask(Arc::clone(&api)))));
+    all.join_all().await;
+    assert_eq!(api.builder.previews_most.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn a_dry_run_that_takes_too_long_is_answered() {
+    let api = Api::new();
+    tokio::time::pause();
+    let asked = api.post("/v1/templates?dry_run=true", slow());
+    let clock = async {
+        while api.builder.previews_most.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(26)).await;
+    };
+    let (answer, ()) = tokio::join!(asked, clock);
+    assert_eq!((answer.status.as_u16(), &answer.json()["data"]["code"]), (503, &"base_unavailable".into()));
+    assert!(answer.headers.contains_key("retry-after"));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`;
-//! `fill SEED` adds 256 KiB to the image; `panic at once` panics while it is checked.
+//! `fill SEED` adds 256 KiB to the image; `panic at once` panics while it is checked; `look slowly` previews half a second.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +19,10 @@ pub(crate) const FROM: &str = "FROM nodeops/sandbox:debian\n";
 pub(crate) struct Scripted {
     /// How many builds were begun.
     pub(crate) builds: Arc<AtomicUsize>,
+    /// How many previews are under way.
+    previews: Arc<AtomicUsize>,
+    /// How many were at one time, at the most.
+    pub(crate) previews_most: Arc<AtomicUsize>,
 }
 
 fn bases() -> Vec<Base> {
@@ -60,6 +64,12 @@ impl Builder for Scripted {
         let checked = self.check(order);
         if !checked.answer.accepted {
             return Err(BuildError::Refused(Box::new(checked.answer)));
+        }
+        if order.dockerfile.contains("look slowly") {
+            let now = self.previews.fetch_add(1, Ordering::SeqCst) + 1;
+            self.previews_most.fetch_max(now, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(500));
+            self.previews.fetch_sub(1, Ordering::SeqCst);
         }
         let fingerprint = digest(&format!("{:?} {}", order.size, order.dockerfile));
         let base_id = digest("base");
