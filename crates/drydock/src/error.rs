@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use fstree::tar::{Fault, TarError};
+use fstree::{ApplyError, ApplyFault, TreeError};
 use thiserror::Error;
 
 /// Why there is no image.
@@ -70,6 +72,31 @@ pub enum Error {
     /// An ext4 image can't be checked.
     #[error("the ext4 image can't be checked")]
     Verify(#[from] ext4verify::Error),
+}
+
+impl Error {
+    /// Where a layer that is not one `of_base`, by its diff_id, passes a limit of trees: that a step left too much.
+    pub(crate) fn of_step(self, of_base: &[String]) -> Self {
+        use ocilayers::Error as Layers;
+        let (Self::Layers(source) | Self::Build(buildengine::Error::Layers(source))) = &self else { return self };
+        let (layer, path, why) = match source {
+            Layers::Archive { layer, source: TarError::Entry { name, why: why @ Fault::Limit { .. }, .. } } => {
+                (layer, name, why.to_string())
+            }
+            Layers::Apply { layer, source: ApplyError { path, why } } if is_limit(why) => {
+                (layer, path, why.to_string())
+            }
+            _ => return self,
+        };
+        if of_base.contains(layer) {
+            return self;
+        }
+        Self::Build(buildengine::Error::Unrepresentable { path: fstree::shown(path).to_string(), why })
+    }
+}
+
+fn is_limit(why: &ApplyFault) -> bool {
+    matches!(why, ApplyFault::TooManySteps | ApplyFault::Tree(TreeError::TooManyNodes { .. }))
 }
 
 impl From<ocilayers::Error> for Error {

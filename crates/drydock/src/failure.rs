@@ -325,6 +325,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_step_left_is_no_fault_of_the_base() {
+        let why = fstree::ApplyFault::Tree(fstree::TreeError::TooManyNodes { max: 9 });
+        let apply = |layer: &str| {
+            let source = fstree::ApplyError { path: b"many/1".to_vec(), why: why.clone() };
+            ocilayers::Error::Apply { layer: layer.to_owned(), source }
+        };
+        let entry = |layer: &str| {
+            let why = fstree::tar::Fault::Limit { what: "entries before it", max: 9 };
+            let source = fstree::tar::TarError::Entry { offset: 0, name: b"many/1".to_vec(), why };
+            ocilayers::Error::Archive { layer: layer.to_owned(), source }
+        };
+        let of_base = ["sha256:base".to_owned()];
+        let wraps: [fn(ocilayers::Error) -> Error; 2] = [Error::Layers, |error| Error::Build(error.into())];
+        let card = |error: Error| Failure::of(&error.of_step(&of_base));
+        let faults: [&dyn Fn(&str) -> ocilayers::Error; 2] = [&apply, &entry];
+        for of_layer in faults {
+            for of_error in wraps {
+                let made = card(of_error(of_layer("sha256:made")));
+                assert_eq!(made.code, FailureCode::InstructionFailed);
+                assert!(made.message.contains("many/1") && made.message.contains('9'), "{}", made.message);
+                assert_eq!(card(of_error(of_layer("sha256:base"))).code, FailureCode::BaseCorrupt);
+            }
+        }
+    }
+
+    #[test]
     fn a_command_that_fails() {
         let card = failed(100, "E: Unable to locate package pyhton3");
         assert_eq!((card.code, card.step, card.steps, card.line), (FailureCode::RunFailed, Some(2), Some(3), Some(4)));

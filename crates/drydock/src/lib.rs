@@ -101,10 +101,12 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
 
     let sandbox = request.sandbox();
     let engine = request.engine(&store, &sandbox);
-    let built = engine.build(&plan, layers, cancel, on_event)?;
+    let of_base = config::diff_ids(image.config());
+    let built = engine.build(&plan, layers, cancel, on_event).map_err(|error| Error::from(error).of_step(&of_base))?;
     phases.end("steps");
 
-    let tree = ocilayers::flatten(&built.layers, &request.limits)?;
+    let tree = ocilayers::flatten(&built.layers, &request.limits);
+    let tree = tree.map_err(|error| Error::from(error).of_step(&of_base))?;
     phases.end("merge");
     let config = config::of_result(image.config(), &plan, &built, request.epoch);
     let id = config::id(&config);
