@@ -204,7 +204,7 @@ fn a_log_that_can_not_be_removed_keeps_no_template() {
 fn a_build_without_a_log_is_not_begun_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    (config.lease, config.interruptions_max) = (Duration::from_millis(300), 1);
+    (config.lease, config.interruptions_max) = (Duration::from_secs(1), 1);
     let templates = Templates::open(config, Scripted::default()).unwrap();
     let template = submit(&templates, "env", "say 1");
     std::fs::write(dir.path().join("data/logs").join(template.id.as_str()), "no directory").unwrap();
