@@ -164,7 +164,8 @@ fn what_one_host_takes_another_builds_and_all_see() {
     }
     // A second one is not built again, wherever it is taken.
     let again = ended(&api, &submit(&builder, "again", &commands));
-    assert_eq!((again.image_digest, api.stats().reused + builder.stats().reused), (there.template.image_digest, 1));
+    assert_eq!(again.image_digest, there.template.image_digest);
+    assert!(until(|| api.stats().reused + builder.stats().reused == 1), "it is counted once its state is written");
     // And all of it goes.
     for name in ["env", "again"] {
         api.delete(&alice(), &name.parse().unwrap()).unwrap();
