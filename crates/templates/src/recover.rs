@@ -13,13 +13,27 @@ use crate::store::Store;
 use crate::template::TemplateId;
 
 /// The lock that says which process serves a data directory; held until it is dropped.
-pub(crate) fn lock(data: &Path) -> Result<File, Error> {
-    let path = data.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::file(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { path: data.to_owned() }),
-        Err(errno) => Err(Error::file(&path)(errno.into())),
+#[derive(Debug)]
+pub(crate) struct DataLock(File);
+
+impl DataLock {
+    pub(crate) fn take(data: &Path) -> Result<Self, Error> {
+        let path = data.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::file(&path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { path: data.to_owned() }),
+            Err(errno) => Err(Error::file(&path)(errno.into())),
+        }
+    }
+}
+
+impl Drop for DataLock {
+    /// Closing the file is not enough: a process that another thread is starting has it open too, until it is the program that it is
+    /// to be.
+    fn drop(&mut self) {
+        // What can't be unlocked is when the process ends.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -84,5 +98,20 @@ pub(crate) fn remove_logs(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file(dir)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_file_of_a_lock_open_does_not_keep_it() {
+        let data = tempfile::tempdir().unwrap();
+        let lock = DataLock::take(data.path()).unwrap();
+        let _in_a_child = lock.0.try_clone().unwrap();
+        assert!(matches!(DataLock::take(data.path()), Err(Error::InUse { .. })));
+        drop(lock);
+        DataLock::take(data.path()).unwrap();
     }
 }

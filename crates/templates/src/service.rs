@@ -1,7 +1,7 @@
 //! The service: what an API server calls.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +25,7 @@ use crate::follow::Follower;
 use crate::hub::Hub;
 use crate::key::{ApiKey, KeyRecord};
 use crate::objects::Objects;
+use crate::recover::DataLock;
 use crate::shared::{self, Shared};
 use crate::steps::SharedSteps;
 use crate::store::{self, Cancelled, Claim, Counts, InsertLimits, Inserted, NewTemplate, Postgres, Store};
@@ -167,7 +168,7 @@ pub(crate) struct Inner {
     ids: Mutex<ulid::Generator>,
     stopping: AtomicBool,
     /// Keeps other processes from the data.
-    _lock: File,
+    _lock: DataLock,
 }
 
 impl Inner {
@@ -258,7 +259,7 @@ impl Templates {
     /// The data can't be worked on, or another process does.
     pub fn open(config: Config, builder: impl Builder + 'static) -> Result<Self, Error> {
         make_data(&config.data).map_err(Error::file(&config.data))?;
-        let lock = recover::lock(&config.data)?;
+        let lock = DataLock::take(&config.data)?;
         let node = recover::node(&config.data)?;
         let (store, shared): (Arc<dyn Store>, _) = match (&config.database, &config.objects) {
             (None, None) => (store::open(&config.data, None)?.into(), None),
@@ -286,7 +287,7 @@ impl Templates {
         config: Config,
         builder: impl Builder + 'static,
         clock: impl Clock + 'static,
-        (node, store, shared, lock): (String, Arc<dyn Store>, Option<Arc<Shared>>, File),
+        (node, store, shared, lock): (String, Arc<dyn Store>, Option<Arc<Shared>>, DataLock),
     ) -> Result<Self, Error> {
         let images = Images::open(&config.data.join("images"))?;
         let logs = config.data.join("logs");
