@@ -71,7 +71,7 @@ fn files(first: u64, count: u64, len_bytes: u64) -> Result<Diff, Failure> {
 fn image_of_tar(diff: &Diff, scratch: &Path) -> Result<Duration, Failure> {
     let (tar, image) = (scratch.join("growth.tar"), scratch.join("growth.ext4"));
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&tar)?);
-    fstree::tar::write_diff(diff, &mut out)?;
+    fstree::tar::write_additions(&diff.additions, &diff.sources, &mut out)?;
     out.flush()?;
     out.get_ref().sync_all()?;
     let threads = std::thread::available_parallelism()?.get();

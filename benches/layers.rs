@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fstree::{Addition, Content, Diff, Kind, Metadata, Node, Sources, TreePath};
+use fstree::{Addition, Content, Kind, Metadata, Node, Sources, TreePath};
 use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten};
 use rayon::prelude::*;
 use serde_json::json;
@@ -99,7 +99,7 @@ fn archive(number: u64) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         additions.push(Addition::Entry { path: TreePath::parse(name.as_bytes())?, node: Node { metadata, kind } });
     }
     let mut archive = Vec::new();
-    fstree::tar::write_diff(&Diff { removals: Vec::new(), additions, sources }, &mut archive)?;
+    fstree::tar::write_additions(&additions, &sources, &mut archive)?;
     Ok(archive)
 }
 
@@ -177,7 +177,7 @@ fn archive_of_entries(count: u64) -> Result<Vec<u8>, Box<dyn std::error::Error>>
         });
     }
     let mut archive = Vec::new();
-    fstree::tar::write_diff(&Diff { additions, ..Diff::default() }, &mut archive)?;
+    fstree::tar::write_additions(&additions, &Sources::default(), &mut archive)?;
     Ok(archive)
 }
 

@@ -110,23 +110,21 @@ fn parse(path: &[u8]) -> TreePath {
     TreePath::parse(path).expect("a part of a path, or one that is shorter, is a path")
 }
 
-/// Makes the removals of a change names again, before its additions: the form in which a layer holds them.
+/// Removals as names again, which come before the additions of their change: the form in which a layer holds them.
 ///
 /// # Errors
 /// A removed name that is too long to be marked: the mark is four bytes longer.
-pub(crate) fn join(diff: &Diff) -> Result<Diff, Error> {
-    let mut names: Vec<Vec<u8>> = diff.removals.iter().map(name_of).collect();
+pub(crate) fn marks(removals: &[Removal]) -> Result<Vec<Addition>, Error> {
+    let mut names: Vec<Vec<u8>> = removals.iter().map(name_of).collect();
     names.sort_unstable();
     names.dedup();
-    let mut additions = Vec::with_capacity(names.len() + diff.additions.len());
-    for name in names {
+    let mark = |name: Vec<u8>| {
         let why = "the removed name is too long for a layer to say so; names of up to 251 bytes can be removed";
         let refused = |_| Error::Whiteout { layer: "of the step".to_owned(), name: name.clone(), why };
         let (path, metadata) = (TreePath::parse(&name).map_err(refused)?, Metadata::default());
-        additions.push(Addition::Entry { path, node: Node { metadata, kind: Kind::File(fstree::Content::default()) } });
-    }
-    additions.extend(diff.additions.iter().cloned());
-    Ok(Diff { removals: Vec::new(), additions, sources: diff.sources.clone() })
+        Ok(Addition::Entry { path, node: Node { metadata, kind: Kind::File(fstree::Content::default()) } })
+    };
+    names.into_iter().map(mark).collect()
 }
 
 fn name_of(removal: &Removal) -> Vec<u8> {
@@ -167,8 +165,9 @@ mod tests {
         ];
         assert_eq!(diff.removals, expected);
         assert_eq!(diff.additions.len(), 2);
-        let again = split(join(&diff).unwrap(), "l").unwrap();
-        assert_eq!(again.additions, diff.additions);
+        let marked = Diff { additions: marks(&diff.removals).unwrap(), ..Diff::default() };
+        let again = split(marked, "l").unwrap();
+        assert!(again.additions.is_empty());
         assert!(expected.iter().all(|removal| again.removals.contains(removal)) && again.removals.len() == 4);
     }
 

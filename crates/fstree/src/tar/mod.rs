@@ -20,7 +20,7 @@ use crate::path::{PathError, shown};
 pub use input::Input;
 pub use parallel::read_parallel;
 pub use read::{Reader, read};
-pub use write::{write, write_diff};
+pub use write::{write, write_additions};
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: u64 = 512;

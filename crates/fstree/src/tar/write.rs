@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 
 use super::{BLOCK, TarError, base64};
 use crate::content::{Content, ReadAt, Segment, Sources};
-use crate::diff::{Addition, Diff};
+use crate::diff::Addition;
 use crate::node::{Kind, Metadata, Node};
 use crate::path::TreePath;
 use crate::tree::Tree;
@@ -47,18 +47,18 @@ pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<(), TarError> {
     writer.finish()
 }
 
-/// Writes the additions of `diff` in order, sockets left out. Removals have no form in tar: who writes a layer adds them as names first.
+/// Writes additions in their order, sockets left out. Removals have no form in tar: who writes a layer gives them as names.
 ///
 /// # Errors
 /// `out` fails, or reading a content does.
-///
-/// # Panics
-/// When `diff` has removals.
-pub fn write_diff(diff: &Diff, out: &mut dyn Write) -> Result<(), TarError> {
-    assert!(diff.removals.is_empty(), "removals are written as names by whoever knows those names");
-    let mut writer = Writer::new(&diff.sources, out);
+pub fn write_additions<'a>(
+    additions: impl IntoIterator<Item = &'a Addition>,
+    sources: &Sources,
+    out: &mut dyn Write,
+) -> Result<(), TarError> {
+    let mut writer = Writer::new(sources, out);
     let mut sockets: BTreeSet<&TreePath> = BTreeSet::new();
-    for addition in &diff.additions {
+    for addition in additions {
         match addition {
             // Tar has no sockets; they mean nothing without the process that made them.
             Addition::Entry { path, node: Node { kind: Kind::Socket, .. } } => drop(sockets.insert(path)),

@@ -204,13 +204,13 @@ impl Store {
     /// # Errors
     /// A content can't be read, the store can't be written, or the change passes a limit.
     pub fn commit(&self, diff: &Diff) -> Result<Layer, Error> {
-        let layer = whiteout::join(diff)?;
+        let marks = whiteout::marks(&diff.removals)?;
         let partial = self.partial()?;
         let (mut plain, mut to_ingest) = ring();
         let ingested = std::thread::scope(|scope| {
             let partial = &partial;
             let writer = scope.spawn(move || self.ingest(&mut to_ingest, partial));
-            let written = fstree::tar::write_diff(&layer, &mut plain)
+            let written = fstree::tar::write_additions(marks.iter().chain(&diff.additions), &diff.sources, &mut plain)
                 .and_then(|()| io::Write::flush(&mut plain).map_err(Into::into))
                 .map_err(|source| Error::Archive { layer: "of the step".to_owned(), source });
             drop(plain);

@@ -113,7 +113,8 @@ fn entries(diff: &Diff) -> (Vec<Addition>, Vec<Addition>) {
 
 fn archive(additions: Vec<Addition>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    tar::write_diff(&with_source(vec![], additions), &mut bytes).unwrap();
+    let diff = with_source(vec![], additions);
+    tar::write_additions(&diff.additions, &diff.sources, &mut bytes).unwrap();
     bytes
 }
 
