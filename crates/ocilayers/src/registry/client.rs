@@ -379,12 +379,16 @@ fn authority(url: &Url) -> String {
 
 /// An error of a connection in words.
 pub(super) fn explain(error: &io::Error, options: &RegistryOptions) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("nothing came for {} s", options.stall_deadline.as_secs_f32())
-        }
-        _ => error.to_string(),
+    if is_timeout(error) {
+        format!("nothing came for {} s", options.stall_deadline.as_secs_f32())
+    } else {
+        error.to_string()
     }
+}
+
+/// Whether nothing came in time, however the system says so.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// What a registry says about a refusal (distribution specification, "Error Codes"), made safe to show.

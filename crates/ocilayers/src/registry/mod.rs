@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::select::MANIFEST_TYPES;
 use crate::source::{Blob, Source, What, check_digest};
-use client::{Client, Failure, Request, Response};
+use client::{Client, Failure, Request, Response, explain, is_timeout, pause};
 use download::Download;
 
 pub use name::RegistryName;
@@ -52,12 +52,10 @@ impl Registry {
     /// What the name stands for now.
     pub(crate) fn top(&self, limits: &Limits) -> Result<Top, Error> {
         let path = format!("manifests/{}", self.name.manifest());
-        let response = self.hosts.get(&Request { path: &path, accept: &MANIFEST_TYPES, from: 0, document: true })?;
+        let request = Request { path: &path, accept: &MANIFEST_TYPES, from: 0, document: true };
+        let (response, document) = self.document(&request, limits)?;
         let (media_type, announced) = (response.header("content-type"), response.header("docker-content-digest"));
-        let mut document = Vec::new();
-        let read = response.body.take(limits.json_bytes + 1).read_to_end(&mut document);
         let place = || format!("the manifest of {}", self.name);
-        read.map_err(|error| Error::Registry { place: place(), why: error.to_string() })?;
         if u64::try_from(document.len()).is_ok_and(|len| len > limits.json_bytes) {
             return Err(Error::Limit { what: format!("the size of {}", place()), max: limits.json_bytes });
         }
@@ -72,6 +70,37 @@ impl Registry {
         let media_type = media_type.unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
         Ok(Top { digest, media_type, document })
+    }
+
+    /// An answer and its bytes, at most one more than a document may have. One that breaks off is asked for again as a whole:
+    /// what a tag stands for may be another manifest by now.
+    fn document(&self, request: &Request<'_>, limits: &Limits) -> Result<(Response, Vec<u8>), Error> {
+        let options = &self.hosts.options;
+        let refused = |why: String| Error::Registry { place: self.hosts.place(request.path), why };
+        for failures in 1.. {
+            let mut response = self.hosts.get(request)?;
+            let announced = response.header("content-length").and_then(|len| len.parse().ok());
+            let wanted: usize = announced.unwrap_or(0);
+            let mut document = Vec::new();
+            let why = match (&mut response.body).take(limits.json_bytes + 1).read_to_end(&mut document) {
+                Ok(len) if len >= wanted || u64::try_from(len).is_ok_and(|len| len > limits.json_bytes) => {
+                    return Ok((response, document));
+                }
+                Ok(len) => format!("the connection ended at byte {len} of {wanted}"),
+                // It has had its time.
+                Err(error) if is_timeout(&error) => return Err(refused(explain(&error, options))),
+                Err(error) => explain(&error, options),
+            };
+            if failures > options.retries {
+                return Err(refused(format!("it broke off {failures} times: {why}; try again later")));
+            }
+            tracing::warn!(path = request.path, why, "a document broke off and is asked for again");
+            pause(failures, None, options).map_err(|failure| match failure {
+                Failure::Cancelled => Error::Cancelled,
+                Failure::Refused(why) => refused(why),
+            })?;
+        }
+        unreachable!("retries end before numbers do")
     }
 }
 

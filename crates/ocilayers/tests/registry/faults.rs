@@ -36,6 +36,22 @@ fn a_download_that_never_gets_on_ends() {
 }
 
 #[test]
+fn a_manifest_that_breaks_off_is_asked_for_again() {
+    let Some(server) = filled() else { return };
+    let is_top = |seen: &Seen| seen.path.ends_with("/manifests/1");
+    let twice = Proxy::start(&server.host, move |seen, before| match before {
+        0 | 1 if is_top(seen) => Act::Cut(100),
+        _ => Act::Forward,
+    });
+    assert!(pull(&twice.host, patient(&twice.host)).unwrap().contains("etc/which"));
+    assert_eq!(twice.seen().iter().filter(|seen| is_top(seen)).count(), 3);
+
+    let always = Proxy::start(&server.host, move |seen, _| if is_top(seen) { Act::Cut(100) } else { Act::Forward });
+    let error = pull(&always.host, patient(&always.host)).unwrap_err();
+    assert!(error.contains("manifests/1 of") && error.contains("broke off 3 times"), "{error}");
+}
+
+#[test]
 fn a_registry_without_ranges_begins_anew() {
     let plain = |_: &Seen, before: usize| if before == 0 { Act::Cut(1_000_000) } else { Act::WithoutRange };
     let Some((result, proxy)) = through(plain) else { return };
