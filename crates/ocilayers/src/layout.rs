@@ -108,7 +108,7 @@ impl Layout {
         let path = self.dir.join("index.json");
         let mut bytes = Vec::new();
         match File::open(&path) {
-            Ok(file) => file.take(limits.json_bytes).read_to_end(&mut bytes).map_err(Error::file(&path))?,
+            Ok(file) => file.take(limits.json_bytes + 1).read_to_end(&mut bytes).map_err(Error::file(&path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut index = ImageIndex::default();
                 index.set_schema_version(SCHEMA_VERSION);
@@ -117,6 +117,9 @@ impl Layout {
             }
             Err(source) => return Err(Error::File { path, source }),
         };
+        if u64::try_from(bytes.len()).is_ok_and(|len| len > limits.json_bytes) {
+            return Err(Error::Limit { what: format!("the size of {}", path.display()), max: limits.json_bytes });
+        }
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::Document { what: path.display().to_string(), why: error.to_string() })
     }
