@@ -366,8 +366,9 @@ impl Build<'_> {
             limits: limits.clone(),
         };
         let ended = self.execute(number, step, &id, &job, &mounts);
-        mounts.release(options.cache_mount_bytes)?;
-        ended?;
+        let released = mounts.release(options.cache_mount_bytes);
+        // What stopped the command says more than what its mounts say of it.
+        ended.and(released)?;
         let epoch = self.engine.options.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
         let diff = snapshot::read(&job.disk.upper(), epoch, self.engine.options.threads)?;
         if changes_nothing(&diff, &tree) {
