@@ -39,7 +39,7 @@ impl Roots<'_> {
     pub(crate) fn get(&self, chain_id: &str, tree: &Tree, scratch: &Scratch, cancel: &Cancel) -> Result<Root, Error> {
         let name = chain_id.replace(':', "-");
         let path = scratch.subdirectory(&format!("root-{name}"))?;
-        let held = self.shelf.get(&format!("{name}.ext4"), cancel, |partial| write_image(tree, partial))?;
+        let held = self.shelf.get(&format!("{name}.ext4"), cancel, |partial| write_image(tree, partial, cancel))?;
         match disk::mount_read_only(held.path(), &path) {
             Ok(()) => Ok(Root { path, _held: held }),
             Err(Error::Lacking { missing, why }) if self.allowed.contains(&missing) => {
@@ -62,7 +62,7 @@ fn unpack(tree: &Tree, partial: &Path) -> Result<(), Error> {
 }
 
 /// Writes the tree as an image.
-fn write_image(tree: &Tree, partial: &Path) -> Result<(), Error> {
+fn write_image(tree: &Tree, partial: &Path, cancel: &Cancel) -> Result<(), Error> {
     let context = |source: io::Error| Error::Scratch { path: partial.to_owned(), source };
     let file = File::create_new(partial).map_err(context)?;
     let options = ext4writer::Options {
@@ -71,8 +71,12 @@ fn write_image(tree: &Tree, partial: &Path) -> Result<(), Error> {
         inodes: Inodes::BytesPerInode(NonZeroU32::MAX),
         journal: Journal::None,
         grow_factor: 0,
+        cancel: Some(cancel.flag()),
         ..ext4writer::Options::default()
     };
-    ext4writer::write_to(tree, &options, &file).map_err(Error::DiskImage)?;
+    ext4writer::write_to(tree, &options, &file).map_err(|error| match error {
+        ext4writer::Error::Cancelled => Error::Cancelled,
+        error => Error::DiskImage(error),
+    })?;
     file.sync_all().map_err(context)
 }

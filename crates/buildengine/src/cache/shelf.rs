@@ -76,7 +76,8 @@ impl Shelf {
         if !exists(&path) {
             let partial = self.beside(name, PARTIAL);
             self.clear(&partial)?;
-            make(&partial)?;
+            // What can't be removed now is at the next pruning.
+            make(&partial).inspect_err(|_| drop(self.clear(&partial)))?;
             let failed = |source| Error::Scratch { path: path.clone(), source };
             let bytes = space::used(&partial).map_err(failed)?.unwrap_or(u64::MAX);
             note_size(&maker, bytes).map_err(failed)?;
@@ -288,8 +289,12 @@ mod tests {
         drop(put(&shelf, "again", 10));
         assert_eq!(names(&shelf), ["again"]);
         assert_eq!(fs::read(dir.path().join("again")).unwrap(), [1; 10]);
-        let failed = shelf.get("bad", &Cancel::default(), |_| Err(Error::Cancelled));
+        let failed = shelf.get("bad", &Cancel::default(), |path| {
+            fs::write(path, "half").unwrap();
+            Err(Error::Cancelled)
+        });
         assert!(failed.is_err());
+        assert_eq!(names(&shelf), ["again"], "what failed leaves nothing");
         shelf.prune().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
