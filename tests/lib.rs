@@ -12,10 +12,12 @@ mod random;
 mod rows;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+use rustix::fs::{FlockOperation, flock};
 
 pub use listing::{Entry, differences, list, list_without};
 pub use machine::{MACHINE_TOOLS, machine};
@@ -103,6 +105,25 @@ pub fn cache() -> PathBuf {
     dir
 }
 
+/// The folder `name` of the [`cache`], which `make` makes where it is not there. Who wants it meanwhile waits, in this process and in
+/// others; it appears whole.
+///
+/// # Panics
+/// When it can't be made.
+pub fn made_once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let [dir, partial, lock] = ["", ".partial", ".lock"].map(|end| cache().join(format!("{name}{end}")));
+    let maker = File::create(lock).unwrap();
+    flock(&maker, FlockOperation::LockExclusive).unwrap();
+    if !dir.exists() {
+        if partial.exists() {
+            fs::remove_dir_all(&partial).unwrap();
+        }
+        make(&partial);
+        fs::rename(partial, &dir).unwrap();
+    }
+    dir
+}
+
 /// A Debian base image in an OCI layout: `oci:DIR:debian`. Made once by mmdebstrap and `drydock image import`.
 ///
 /// # Panics
@@ -111,19 +132,24 @@ pub fn cache() -> PathBuf {
 pub fn base_image() -> &'static str {
     static BASE: OnceLock<String> = OnceLock::new();
     BASE.get_or_init(|| {
-        let dir = cache().join("base");
-        if !dir.join("index.json").exists() {
-            let tar = cache().join("base.tar");
+        let dir = made_once("base", |dir| {
+            let scratch = tempfile::tempdir_in(cache()).unwrap();
+            let tar = scratch.path().join("base.tar");
             let suite = ["--quiet", "--variant=minbase", "--format=tar", "bookworm"];
             run(Command::new("mmdebstrap").args(suite).arg(&tar));
-            run(Command::new(drydock())
-                .args(["image", "import"])
-                .arg(&tar)
-                .arg(format!("oci:{}:debian", dir.display())));
-            fs::remove_file(tar).unwrap();
-        }
+            import(&tar, dir, "debian");
+        });
         format!("oci:{}:debian", dir.display())
     })
+}
+
+/// Makes a layer of `tar` the image `tag` of the OCI layout `dir`.
+///
+/// # Panics
+/// When that fails.
+pub fn import(tar: &Path, dir: &Path, tag: &str) {
+    let name = format!("oci:{}:{tag}", dir.display());
+    run(Command::new(drydock()).args(["image", "import"]).arg(tar).arg(name));
 }
 
 /// A base image of one program in an OCI layout in `dir`: a build on it takes a fraction of a second.
@@ -149,9 +175,9 @@ pub fn busybox_base(dir: &Path) -> String {
         .arg("-C")
         .arg(&root)
         .arg("."));
-    let layout = format!("oci:{}:busybox", dir.join("layout").display());
-    run(Command::new(drydock()).args(["image", "import"]).arg(tar).arg(&layout));
-    layout
+    let layout = dir.join("layout");
+    import(&tar, &layout, "busybox");
+    format!("oci:{}:busybox", layout.display())
 }
 
 /// Runs a command that has to succeed.

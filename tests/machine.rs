@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{cache, run};
+use crate::{cache, made_once, run};
 
 /// The modules that a disk needs, in the order in which they need each other; the rest is in the kernel.
 const MODULES: [&str; 6] =
@@ -82,10 +82,10 @@ impl Drop for Guest {
 
 /// A folder with `vmlinuz` and the modules, from Debian's package; fetched once.
 fn kernel() -> PathBuf {
-    let dir = cache().join("machine");
-    if dir.exists() {
-        return dir;
-    }
+    made_once("machine", fetch_kernel)
+}
+
+fn fetch_kernel(dir: &Path) {
     let scratch = tempfile::tempdir_in(cache()).unwrap();
     let depends = || Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]).output().unwrap();
     let mut found = depends();
@@ -102,18 +102,15 @@ fn kernel() -> PathBuf {
     let archive = files.into_iter().find(|path| path.extension().is_some_and(|found| found == "deb")).unwrap();
     let unpacked = scratch.path().join("unpacked");
     run(Command::new("dpkg").arg("--extract").arg(archive).arg(&unpacked));
-    let chosen = scratch.path().join("chosen");
-    fs::create_dir(&chosen).unwrap();
-    fs::copy(unpacked.join("boot").join(format!("vmlinuz-{package}")), chosen.join("vmlinuz")).unwrap();
+    fs::create_dir(dir).unwrap();
+    fs::copy(unpacked.join("boot").join(format!("vmlinuz-{package}")), dir.join("vmlinuz")).unwrap();
     let drivers = unpacked.join("lib/modules").join(package).join("kernel/drivers");
     for module in MODULES {
         let name = format!("{module}.ko");
         let place = ["virtio", "block"].map(|folder| drivers.join(folder).join(&name));
         let found = place.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{package} has no {name}"));
-        fs::copy(found, chosen.join(name)).unwrap();
+        fs::copy(found, dir.join(name)).unwrap();
     }
-    fs::rename(chosen, &dir).unwrap();
-    dir
 }
 
 /// Packs the first file system: busybox, the modules, `tools` with their libraries, the script.

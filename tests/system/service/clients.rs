@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use drydock_tests::{base_image, cache, privileged, run, workspace};
+use drydock_tests::{base_image, privileged, run, workspace};
 
+use super::packages;
 use super::server::{Server, small_base};
 
 /// Many templates at once, and no limit that the clients could meet unmeant.
@@ -23,11 +24,7 @@ fn the_client_of_npm() {
     if !privileged(&["curl", "node", "npm"]) {
         return;
     }
-    let place = cache().join("npm");
-    if !place.join("node_modules/@nodeops-createos/sandbox").exists() {
-        let install = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        run(Command::new("npm").args(install).arg(&place).arg("@nodeops-createos/sandbox@0.7.1"));
-    }
+    let place = packages::of_npm("@nodeops-createos/sandbox@0.7.1");
     // A module is looked for beside the script that names it.
     let script = place.join("published-client.mjs");
     std::fs::copy(workspace().join("tests/clients/published-client.mjs"), &script).unwrap();
@@ -39,12 +36,7 @@ fn the_client_of_pypi() {
     if !privileged(&["curl", "python3"]) {
         return;
     }
-    let place = cache().join("pypi");
-    if !place.join("createos").exists() {
-        let install =
-            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"];
-        run(Command::new("python3").args(install).arg(&place).arg("createos-sandbox==0.1.3"));
-    }
+    let place = packages::of_pypi("createos-sandbox==0.1.3");
     let script = workspace().join("tests/clients/published_client.py");
     check(
         || {
@@ -61,11 +53,7 @@ fn the_page_in_a_browser() {
     if !privileged(&["node", "npm", "chromium", "mmdebstrap", "runc"]) {
         return;
     }
-    let place = cache().join("npm-browser");
-    if !place.join("node_modules/puppeteer-core").exists() {
-        let install = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        run(Command::new("npm").args(install).arg(&place).arg("puppeteer-core@24.43.1"));
-    }
+    let place = packages::of_npm("puppeteer-core@24.43.1");
     let script = place.join("page.mjs");
     std::fs::copy(workspace().join("tests/clients/page.mjs"), &script).unwrap();
     let data = tempfile::tempdir().unwrap();
@@ -83,12 +71,7 @@ fn schemathesis_finds_nothing() {
     if !privileged(&["python3"]) {
         return;
     }
-    let place = cache().join("schemathesis");
-    if !place.join("schemathesis").exists() {
-        let install =
-            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"];
-        run(Command::new("python3").args(install).arg(&place).arg("schemathesis==4.32.5"));
-    }
+    let place = packages::of_pypi("schemathesis==4.32.5");
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path(), small_base(), &SETTINGS);
     let mut check = Command::new("python3");

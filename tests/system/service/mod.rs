@@ -6,6 +6,7 @@ mod end_to_end;
 mod faults;
 mod hosts;
 mod kills;
+mod packages;
 mod promises;
 mod proxy;
 mod server;

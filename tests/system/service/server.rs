@@ -1,11 +1,11 @@
 //! A server as a process of its own, and requests to it by curl.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use drydock_tests::{cache, drydock, run};
+use drydock_tests::{drydock, import, made_once, run};
 use serde_json::Value;
 
 pub(crate) struct Server {
@@ -91,20 +91,19 @@ impl Drop for Server {
 pub(crate) fn small_base() -> &'static str {
     static BASE: OnceLock<String> = OnceLock::new();
     BASE.get_or_init(|| {
-        let dir: PathBuf = cache().join("small-base");
-        let name = format!("oci:{}:small", dir.display());
-        if !dir.join("index.json").exists() {
-            let root = tempfile::tempdir().unwrap();
-            std::fs::write(root.path().join("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
-            let tar = cache().join("small-base.tar");
+        let dir = made_once("small-base", |dir| {
+            let scratch = tempfile::tempdir().unwrap();
+            let (root, tar) = (scratch.path().join("root"), scratch.path().join("small-base.tar"));
+            std::fs::create_dir(&root).unwrap();
+            std::fs::write(root.join("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
             run(Command::new("tar")
                 .args(["--create", "--owner=0", "--group=0", "--file"])
                 .arg(&tar)
                 .arg("-C")
-                .arg(root.path())
+                .arg(root)
                 .arg("."));
-            run(Command::new(drydock()).args(["image", "import"]).arg(&tar).arg(&name));
-        }
-        name
+            import(&tar, dir, "small");
+        });
+        format!("oci:{}:small", dir.display())
     })
 }

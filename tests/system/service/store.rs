@@ -3,9 +3,8 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use drydock_tests::{cache, run};
-
 use super::hosts::until;
+use super::packages;
 
 /// A store that speaks S3, in the memory of a process.
 pub(super) struct Store {
@@ -15,19 +14,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn start() -> Self {
-        let place = cache().join("moto");
-        if !place.join("moto").exists() {
-            let install = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--root-user-action=ignore",
-                "--target",
-            ];
-            run(Command::new("python3").args(install).arg(&place).arg("moto[server]==5.2.5"));
-        }
+        let place = packages::of_pypi("moto[server]==5.2.5");
         // A port that is free now; nobody else asks for it in this moment.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let mut serve = Command::new("python3");
