@@ -77,7 +77,8 @@ impl Registry {
     fn document(&self, request: &Request<'_>, limits: &Limits) -> Result<(Response, Vec<u8>), Error> {
         let options = &self.hosts.options;
         let refused = |why: String| Error::Registry { place: self.hosts.place(request.path), why };
-        for failures in 1.. {
+        let mut failures = 0;
+        loop {
             let mut response = self.hosts.get(request)?;
             let announced = response.header("content-length").and_then(|len| len.parse().ok());
             let wanted: usize = announced.unwrap_or(0);
@@ -91,6 +92,7 @@ impl Registry {
                 Err(error) if is_timeout(&error) => return Err(refused(explain(&error, options))),
                 Err(error) => explain(&error, options),
             };
+            failures += 1;
             if failures > options.retries {
                 return Err(refused(format!("it broke off {failures} times: {why}; try again later")));
             }
@@ -100,7 +102,6 @@ impl Registry {
                 Failure::Refused(why) => refused(why),
             })?;
         }
-        unreachable!("retries end before numbers do")
     }
 }
 
