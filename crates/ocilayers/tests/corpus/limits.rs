@@ -2,7 +2,7 @@
 //! layer, the entry where there is one, and the cap.
 
 use fstree::TreePath;
-use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten, import};
+use ocilayers::{Digest, Image, ImageRef, Limits, Store, flatten, import, write_layout};
 
 use crate::raw::{Blob, Raw, layout, layout_of_blobs, raw};
 use crate::shared::whole;
@@ -182,6 +182,10 @@ fn layers_of_an_image_and_bytes_of_its_documents() {
     std::fs::write(&index, &text).unwrap();
     let message = open(dir.path(), &limits).unwrap_err();
     assert!(message.contains("index.json") && message.contains("4000"), "{message}");
+    // Nor is an image added to it, of which it might lose others.
+    let message = whole(&write_layout(dir.path(), "more", serde_json::json!({}), &[], &limits).unwrap_err());
+    assert!(message.contains("index.json is over the limit of 4000"), "{message}");
+    assert_eq!(std::fs::read(&index).unwrap(), text);
 }
 
 #[test]
