@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use drydock_tests::{base_image, cache, drydock, privileged, run, sha256};
+use drydock_tests::{base_image, cache, drydock, list, privileged, run, sha256};
 use serde_json::{Value, json};
 
 const TOOLS: [&str; 5] = ["mmdebstrap", "runc", "skopeo", "umoci", "buildah"];
@@ -131,4 +131,36 @@ fn a_plan_says_what_is_cached_and_what_changed() {
     assert_eq!(plan().matches("\n  cached").count(), 3, "WORKDIR and two RUN:\n{}", plan());
     fs::write(dir.path().join("Dockerfile"), DOCKERFILE.replace("NAME=value", "NAME=other")).unwrap();
     assert!(plan().contains("  runs: since its last run this changed: the variable NAME"), "{}", plan());
+}
+
+/// What another program of the same account reads, and what no other account does: the umask says it of every result alike.
+#[test]
+fn results_are_for_whom_the_umask_leaves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tar, results, state) = (dir.path().join("base.tar"), dir.path().join("results"), dir.path().join("state"));
+    fs::create_dir(&results).unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), "content").unwrap();
+    run(Command::new("tar").arg("--create").arg("--file").arg(&tar).arg("-C").arg(&root).arg("."));
+    fs::write(dir.path().join("Dockerfile"), "FROM base\nENV A=1\n").unwrap();
+    let in_results = |words: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 027; exec \"$@\"", "sh"]).arg(drydock()).args(words);
+        run(command.arg("--state").arg(&state).current_dir(&results));
+    };
+    in_results(&["image", "import", tar.to_str().unwrap(), "oci:layout:base"]);
+    in_results(&["image", "flatten", "oci:layout:base", "-o", "flat.tar"]);
+    in_results(&["image", "ext4", "oci:layout:base", "--size", "auto", "-o", "image.ext4"]);
+    let build = ["build", "-f", "../Dockerfile", "--base", "base=oci:layout:base", "--size", "auto"];
+    in_results(&[&build[..], &["-o", "built.ext4", "--oci", "built:tag"]].concat());
+
+    let entries = list(&results);
+    for name in ["flat.tar", "image.ext4", "built.ext4", "built.json", "layout/index.json", "built/index.json"] {
+        assert!(entries.contains_key(Path::new(name)), "no {name} among {:?}", entries.keys());
+    }
+    for (path, entry) in entries.iter().filter(|(path, _)| *path != Path::new("")) {
+        let expected = if entry.kind == 'd' { 0o750 } else { 0o640 };
+        assert_eq!(entry.mode, expected, "{}: {:o}", path.display(), entry.mode);
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -238,8 +238,9 @@ impl Unfinished {
         prefix.push(".");
         sweep(&dir, &prefix).map_err(Error::file(&dir))?;
         loop {
-            let file = tempfile::Builder::new().prefix(&prefix).suffix(UNFINISHED).tempfile_in(&dir);
-            let file = file.map_err(Error::file(&dir))?;
+            let mut unfinished = tempfile::Builder::new();
+            unfinished.prefix(&prefix).suffix(UNFINISHED).permissions(Permissions::from_mode(0o666));
+            let file = unfinished.tempfile_in(&dir).map_err(Error::file(&dir))?;
             flock(file.as_file(), FlockOperation::LockExclusive).map_err(|errno| Error::file(&dir)(errno.into()))?;
             // Another process may have swept it before it was locked.
             if file.as_file().metadata().map_err(Error::file(&dir))?.nlink() > 0 {

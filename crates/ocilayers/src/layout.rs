@@ -1,7 +1,8 @@
 //! Writing OCI image layouts (OCI image specification, image-layout.md).
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -12,6 +13,7 @@ use oci_spec::image::{
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hashing};
 use crate::error::Error;
@@ -136,7 +138,7 @@ impl Layout {
     fn layer(&self, layer: &Layer) -> Result<Descriptor, Error> {
         let blobs = self.dir.join("blobs/sha256");
         let failed = || Error::file(blobs.clone());
-        let file = tempfile::NamedTempFile::new_in(&blobs).map_err(failed())?;
+        let file = unfinished(&blobs).map_err(failed())?;
         let mut out = GzEncoder::new(Hashing::new(file), Compression::default());
         let mut reader = layer.reader();
         let mut buffer = vec![0; CHUNK];
@@ -156,17 +158,19 @@ impl Layout {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.dir.join(name);
         let dir = path.parent().expect("a file is in a directory");
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file(&path))?;
+        let mut file = unfinished(dir).map_err(Error::file(&path))?;
         file.write_all(bytes).map_err(Error::file(&path))?;
         persist(file, &path)
     }
 }
 
-fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
+/// A file that has no name that counts yet. Others read layouts too, where the umask lets them; a temporary file is its owner's alone.
+fn unfinished(dir: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(dir)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     let save = || {
-        // Others read layouts too; a temporary file is its owner's alone.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
         file.as_file().sync_data()?;
         file.persist(path).map_err(|error| error.error)?;
         File::open(path.parent().expect("a file is in a directory"))?.sync_all()

@@ -1,7 +1,8 @@
 //! `drydock image`: import, inspect, ls, diff, flatten, ext4, verify.
 
-use std::fs::File;
+use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -157,12 +158,13 @@ fn flatten(reference: &str, options: &OpenOptions, output: Option<&Path>, state:
         None => write_tar(&tree, &mut io::stdout().lock()),
         Some(path) => {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let temporary =
-                tempfile::NamedTempFile::new_in(dir).with_context(|| format!("can't write to {}", dir.display()))?;
+            let mut temporary = tempfile::Builder::new();
+            let temporary = temporary.permissions(Permissions::from_mode(0o666)).tempfile_in(dir);
+            let temporary = temporary.with_context(|| format!("can't write to {}", dir.display()))?;
             write_tar(&tree, &mut temporary.as_file())?;
             temporary.as_file().sync_all()?;
             temporary.persist(path).with_context(|| format!("can't write {}", path.display()))?;
-            make_readable(path)
+            Ok(())
         }
     }
 }
@@ -171,13 +173,6 @@ fn write_tar(tree: &Tree, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
     fstree::tar::write(tree, &mut out)?;
     Ok(out.flush()?)
-}
-
-/// Temporary files are their owner's alone; results follow the rules of every other new file.
-fn make_readable(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let file = File::open(path)?;
-    Ok(file.set_permissions(std::fs::Permissions::from_mode(0o644))?)
 }
 
 fn ext4(

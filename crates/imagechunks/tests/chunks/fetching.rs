@@ -25,6 +25,10 @@ fn an_image_comes_back_with_its_holes() {
     let fetched = fetch(&manifest, &packs, &cache, &out, &OPTIONS).unwrap();
     assert!(fs::read(&out).unwrap() == image.1);
     assert!(fs::metadata(&out).unwrap().blocks() * 512 < 400_000);
+    let probe = dir.path().join("probe");
+    fs::write(&probe, "").unwrap();
+    assert_eq!(fs::metadata(&out).unwrap().mode(), fs::metadata(&probe).unwrap().mode(), "that of any new file");
+    fs::remove_file(probe).unwrap();
     assert_eq!((fetched.chunks_fetched, fetched.chunks_cached), (packed.new_chunks, 0));
     assert_eq!(fetched.bytes_fetched, packed.pack_bytes);
     assert_eq!(packs.bytes_read(), packed.pack_bytes);
