@@ -155,10 +155,8 @@ fn a_program_that_embeds_it_makes_the_same_image() {
         (dir.path().join("Dockerfile"), dir.path().join("a.ext4"), dir.path().join("b.ext4"));
     fs::write(&dockerfile, "FROM base\nRUN echo embedded >/embedded\n").unwrap();
     let state = dir.path().join("state");
-    let mut embed = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // As `cargo test` has built it already: an optimised one is more than a minute of linking, and gives the same bytes.
-    embed.args(["run", "--quiet", "--example", "embed", "--"]).arg(&dockerfile);
-    embed.args(["base", base_image()]).arg(&state).arg(&ours).current_dir(workspace());
+    let mut embed = Command::new(env!("CARGO_BIN_EXE_embed"));
+    embed.arg(&dockerfile).args(["base", base_image()]).arg(&state).arg(&ours);
     let said = String::from_utf8(run(&mut embed).stdout).unwrap();
     let mut build = Command::new(drydock());
     build
