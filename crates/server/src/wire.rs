@@ -183,7 +183,7 @@ pub(crate) struct FailureCard {
     /// What the step used of its disk and its memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<UsageView>,
-    /// The last lines it wrote, at most 20.
+    /// The last lines it wrote, at most 20; lists are without them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     tail: Vec<String>,
@@ -242,6 +242,14 @@ impl From<Failure> for FailureCard {
 }
 
 impl TemplateView {
+    /// One among others: without the last lines of a build that failed, of which there may be 64 KiB; details bring them.
+    pub(crate) fn listed(mut template: Template) -> Self {
+        if let Some(card) = &mut template.failure {
+            card.tail.clear();
+        }
+        Self::of(template, None)
+    }
+
     pub(crate) fn of(template: Template, dockerfile: Option<String>) -> Self {
         Self {
             id: template.id.to_string(),

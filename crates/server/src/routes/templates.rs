@@ -69,7 +69,7 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).expect("at most 500");
     let offset = parameters.number("offset", 0..=NUMBER_MAX)?.unwrap_or(0);
     let page = app.call(move |templates| templates.list(&owner, limit, offset)).await?;
-    let templates: Vec<_> = page.templates.into_iter().map(|template| TemplateView::of(template, None)).collect();
+    let templates: Vec<_> = page.templates.into_iter().map(TemplateView::listed).collect();
     let pagination = Pagination { total: page.total, limit, offset, count: templates.len() };
     Ok(Json(Success::of(TemplateList { templates: &templates, data: &templates, pagination })).into_response())
 }

@@ -165,6 +165,16 @@ async fn pages_are_stable_and_bounded() {
 }
 
 #[tokio::test]
+async fn a_list_is_without_the_last_lines_of_builds() {
+    let api = Api::new();
+    let failed = api.create("env", "fail").await;
+    assert_eq!(failed["failure"]["tail"], json!(["the last words"]));
+    let listed = &api.get("/v1/templates").await.data()["templates"][0];
+    assert_eq!((&listed["id"], &listed["failure"]["code"]), (&failed["id"], &json!("run_failed")));
+    assert_eq!(listed["failure"].get("tail"), None);
+}
+
+#[tokio::test]
 async fn the_same_key_makes_one_template() {
     let api = Api::new();
     let send = |key: &'static str, name: &'static str| {

@@ -104,7 +104,11 @@ impl Builder for Scripted {
                     let bytes = format!("{rest}\n");
                     on_event(Event::Output { stream: drydock::Stream::Stdout, bytes: bytes.as_bytes() });
                 }
-                "fail" => return failed(FailureCode::RunFailed),
+                "fail" => {
+                    let mut card = Failure::new(FailureCode::RunFailed, "it failed");
+                    card.tail = vec!["the last words".to_owned()];
+                    return Err(BuildError::Failed(Box::new(card)));
+                }
                 "panic" => panic!("as the Dockerfile says"),
                 _ => {}
             }
