@@ -80,3 +80,20 @@ fn write_image(tree: &Tree, partial: &Path, cancel: &Cancel) -> Result<(), Error
     })?;
     file.sync_all().map_err(context)
 }
+
+#[cfg(test)]
+mod tests {
+    use fstree::Metadata;
+
+    use super::*;
+
+    #[test]
+    fn an_image_under_way_can_be_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, cancel) = (Tree::new(Metadata { mode: 0o755, ..Metadata::default() }), Cancel::default());
+        write_image(&tree, &dir.path().join("whole"), &cancel).unwrap();
+        cancel.cancel();
+        let cancelled = write_image(&tree, &dir.path().join("half"), &cancel);
+        assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
+    }
+}
