@@ -133,7 +133,7 @@ fn a_plan_says_what_is_cached_and_what_changed() {
     assert!(plan().contains("  runs: since its last run this changed: the variable NAME"), "{}", plan());
 }
 
-/// What another program of the same account reads, and what no other account does: the umask says it of every result alike.
+/// Whom the umask leaves them, and nobody else: images, tars and layouts alike.
 #[test]
 fn results_are_for_whom_the_umask_leaves_them() {
     let dir = tempfile::tempdir().unwrap();
