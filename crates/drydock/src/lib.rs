@@ -22,6 +22,7 @@ struct Guide;
 mod config;
 mod error;
 mod failure;
+mod fingerprint;
 mod image;
 mod log;
 mod preview;
@@ -62,6 +63,8 @@ pub struct Built {
     pub id: String,
     /// The config: what a runtime needs to start the image (OCI image specification, config.md).
     pub config: serde_json::Value,
+    /// Hash of all that the image was made of, as [`Preview::fingerprint`]; another one where the base changed since the preview.
+    pub fingerprint: String,
     /// The ext4 image.
     pub image: Report,
     /// SHA-256 of the ext4 image, 64 hexadecimal digits.
@@ -110,6 +113,7 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
     phases.end("merge");
     let config = config::of_result(image.config(), &plan, &built, request.epoch);
     let id = config::id(&config);
+    let base_id = ocilayers::Digest::of(image.config()).hex();
     if let Some(path) = request.rootfs_json {
         rootfs::remove(path)?;
     }
@@ -129,7 +133,7 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
             size_bytes: report.image_bytes,
             sha256: &digest,
             id: &id,
-            base: (&base.name, &ocilayers::Digest::of(image.config()).hex()),
+            base: (&base.name, &base_id),
             config: &config,
         };
         rootfs::write(path, &rootfs::document(&about, &plan, &tree))?;
@@ -139,7 +143,8 @@ fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
         ocilayers::write_layout(dir, tag, config.clone(), &built.layers, &request.limits)?;
         phases.end("layout");
     }
-    Ok(Built { id, config, image: report, digest, phases: phases.done, warnings: analysis.diagnostics })
+    let fingerprint = fingerprint::of(request, &base_id);
+    Ok(Built { id, config, fingerprint, image: report, digest, phases: phases.done, warnings: analysis.diagnostics })
 }
 
 /// Tries whether RUN steps can run on this host: runs `true` in the OCI runtime at `runtime`, or in the first that works, and

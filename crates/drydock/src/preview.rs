@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::config;
 use crate::error::Error;
+use crate::fingerprint;
 use crate::request::Request;
 
 /// What a build would do.
@@ -106,7 +107,7 @@ pub fn preview(request: &Request<'_>, cancel: &Cancel) -> Result<Preview, Error>
     Ok(Preview {
         base: base.name.clone(),
         steps: steps.collect(),
-        fingerprint: fingerprint(request, &base_id),
+        fingerprint: fingerprint::of(request, &base_id),
         answer: answer(&source, &analysis),
         base_id,
     })
@@ -132,20 +133,3 @@ fn reason(forecast: &Forecast, no_cache: bool) -> Option<String> {
 
 /// How many changed inputs a reason names.
 const REASONS_MAX: usize = 8;
-
-/// A hash over all that decides what the image holds, each part with its length.
-fn fingerprint(request: &Request<'_>, base_id: &str) -> String {
-    let size = format!("{:?}", request.size);
-    let epoch = format!("{:?}", request.epoch);
-    let mut parts: Vec<&[u8]> = vec![env!("CARGO_PKG_VERSION").as_bytes(), base_id.as_bytes(), request.dockerfile];
-    parts.extend([size.as_bytes(), epoch.as_bytes()]);
-    for (name, value) in &request.build_args {
-        parts.extend([name.as_bytes(), value.as_bytes()]);
-    }
-    let mut bytes = Vec::new();
-    for part in parts {
-        bytes.extend_from_slice(&u64::try_from(part.len()).expect("usize fits in u64").to_le_bytes());
-        bytes.extend_from_slice(part);
-    }
-    Digest::of(&bytes).hex()
-}

@@ -33,6 +33,8 @@ pub struct Made {
     pub id: String,
     /// What a runtime needs to start it (OCI image specification, config.md).
     pub config: serde_json::Value,
+    /// Hash of all that it was made of: the base is that which the build had, not that of a preview before it.
+    pub fingerprint: String,
 }
 
 /// Why nothing was made.
@@ -194,7 +196,13 @@ impl Builder for DrydockBuilder {
     ) -> Result<Made, BuildError> {
         let built = drydock::build(&self.request(order, output), cancel, on_event);
         let built = built.map_err(|error| Self::error(order, &error))?;
-        Ok(Made { digest: built.digest, size_bytes: built.image.image_bytes, id: built.id, config: built.config })
+        Ok(Made {
+            digest: built.digest,
+            size_bytes: built.image.image_bytes,
+            id: built.id,
+            config: built.config,
+            fingerprint: built.fingerprint,
+        })
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -218,7 +218,7 @@ fn whole<T>(lock: Mutex<T>) -> T {
 /// What a build comes to before it is under its name.
 enum Product {
     /// An image at the temporary place.
-    Built(Made, String),
+    Built(Made),
     /// One that was there.
     Found(Finished),
 }
@@ -276,7 +276,7 @@ fn build(inner: &Inner, claim: &Claim, running: &Running, log: &Mutex<LogWriter>
     };
     let order = Order { remote: inner.remote(), ..order };
     let made = inner.builder.build(&order, &output, &running.cancel, &mut on_event).map_err(BuildError::card)?;
-    Ok(Product::Built(made, preview.fingerprint))
+    Ok(Product::Built(made))
 }
 
 /// Beside a build: keeps the lease, passes on what the owner and the clock want, shows output that waits for its newline, and publishes.
@@ -343,7 +343,7 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
     // Images appear and are collected under one lock: an image that comes back is not collected meanwhile.
     let images = inner.images_lock.lock().expect("no panic while it is held");
     let finished = match product {
-        Product::Built(made, fingerprint) => {
+        Product::Built(made) => {
             let allocated_bytes = inner.images.keep(&inner.images.temporary(id, attempt), &made.digest)?;
             Finished {
                 digest: made.digest,
@@ -351,7 +351,7 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
                 allocated_bytes,
                 image_id: made.id,
                 config: made.config.to_string(),
-                fingerprint,
+                fingerprint: made.fingerprint,
                 reused: false,
             }
         }
@@ -381,7 +381,7 @@ fn ready(inner: &Inner, claim: &Claim, running: &Running, product: Product, log:
 
 /// Puts an image that was made where all hosts find it. If this attempt loses its template meanwhile, the collector removes it.
 fn put_objects(inner: &Inner, claim: &Claim, product: &Product) -> Result<(), Error> {
-    let (Some(shared), Product::Built(made, _)) = (&inner.shared, product) else { return Ok(()) };
+    let (Some(shared), Product::Built(made)) = (&inner.shared, product) else { return Ok(()) };
     let template = &claim.template;
     let image = inner.images.temporary(&template.id, template.attempt);
     shared.put_image(template, &made.digest, &image)

@@ -1,5 +1,6 @@
 //! A builder that does what the RUN lines of a Dockerfile say: `sleep MILLISECONDS`, `fail`, `panic`, `say TEXT`, `hang`;
-//! `fill SEED` adds 256 KiB to the image; `panic at once` panics while it is checked; `look slowly` previews half a second.
+//! `fill SEED` adds 256 KiB to the image; `panic at once` panics while it is checked; `look slowly` previews half a second; `move` gives
+//! the base another content, before the build opens it.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub(crate) const FROM: &str = "FROM nodeops/sandbox:debian\n";
 pub(crate) struct Scripted {
     /// How many builds were begun.
     pub(crate) builds: Arc<AtomicUsize>,
+    /// Which content the base has.
+    pub(crate) base: Arc<AtomicUsize>,
     /// How many previews are under way.
     previews: Arc<AtomicUsize>,
     /// How many were at one time, at the most.
@@ -50,6 +53,12 @@ fn digest_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl Scripted {
+    fn fingerprint(&self, order: &Order<'_>) -> String {
+        digest(&format!("{:?} {} {}", order.size, order.dockerfile, self.base.load(Ordering::SeqCst)))
+    }
+}
+
 impl Builder for Scripted {
     fn ready(&self) -> Result<(), String> {
         Ok(())
@@ -71,7 +80,7 @@ impl Builder for Scripted {
             std::thread::sleep(Duration::from_millis(500));
             self.previews.fetch_sub(1, Ordering::SeqCst);
         }
-        let fingerprint = digest(&format!("{:?} {}", order.size, order.dockerfile));
+        let fingerprint = self.fingerprint(order);
         let base_id = digest("base");
         Ok(Preview { base: checked.base.unwrap(), base_id, steps: vec![], fingerprint, answer: checked.answer })
     }
@@ -110,6 +119,7 @@ impl Builder for Scripted {
                     return Err(BuildError::Failed(Box::new(card)));
                 }
                 "panic" => panic!("as the Dockerfile says"),
+                "move" => drop(self.base.fetch_add(1, Ordering::SeqCst)),
                 _ => {}
             }
             on_event(Event::StepFinished { id: &digest(text) });
@@ -121,7 +131,8 @@ impl Builder for Scripted {
             ImageSize::Auto { headroom_bytes } => 1 + headroom_bytes,
         };
         let config = serde_json::json!({ "config": { "Env": ["A=1"] } });
-        Ok(Made { digest: digest_of(&content), size_bytes, id: digest(order.dockerfile), config })
+        let fingerprint = self.fingerprint(order);
+        Ok(Made { digest: digest_of(&content), size_bytes, id: digest(order.dockerfile), config, fingerprint })
     }
 }
 

@@ -161,6 +161,20 @@ fn the_same_dockerfile_is_not_built_again() {
 }
 
 #[test]
+fn an_image_is_that_of_the_base_it_was_built_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (templates, builder) = service(dir.path());
+    // The tag of the base moves between the look at it and the build, and back afterwards.
+    ready(&templates, "one", "move");
+    assert_eq!(builder.base.swap(0, Ordering::SeqCst), 1);
+    ready(&templates, "two", "move");
+    assert_eq!(builder.builds.load(Ordering::SeqCst), 2, "the image of the other base is not used");
+    assert_eq!(builder.base.load(Ordering::SeqCst), 1);
+    ready(&templates, "three", "move");
+    assert_eq!(builder.builds.load(Ordering::SeqCst), 2, "the image of this base is there");
+}
+
+#[test]
 fn a_deleted_template_leaves_nothing_and_disturbs_no_reader() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
