@@ -25,7 +25,7 @@ impl Digest {
 
     /// The digest of what a descriptor describes.
     pub(crate) fn of_descriptor(descriptor: &Descriptor) -> Result<Self, Error> {
-        descriptor.digest().to_string().parse()
+        descriptor.digest().as_ref().parse()
     }
 
     /// The digest itself.
