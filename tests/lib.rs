@@ -10,6 +10,7 @@ mod machine;
 mod postgres;
 mod random;
 mod rows;
+mod unmount;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ pub use machine::{MACHINE_TOOLS, machine};
 pub use postgres::Postgres;
 pub use random::Random;
 pub use rows::assert_no_problems;
+pub use unmount::unmount;
 
 /// The root of the workspace.
 #[must_use]
@@ -240,14 +242,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // A process that another test has just forked may hold a file of it for a moment.
-        for _ in 0..100 {
-            if Command::new("umount").arg(self.0.path()).output().is_ok_and(|output| output.status.success()) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        assert!(std::thread::panicking(), "umount {} failed", self.0.path().display());
+        unmount(self.0.path());
     }
 }
 

@@ -12,8 +12,9 @@ use std::process::Command;
 use ext4writer::{BlockSize, Features, Journal, Options};
 use fstree::{Kind, Metadata, NodeId, Tree, walk};
 
-use crate::support::{Image, bytes_of, fsck, image, sized, skip, unmount};
+use crate::support::{Image, bytes_of, fsck, image, sized, skip};
 use crate::trees::{self, Builder, metadata};
+use crate::unmount::unmount;
 
 /// A mounted image.
 struct Mount(PathBuf);

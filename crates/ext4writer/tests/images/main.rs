@@ -12,3 +12,6 @@ mod sizes;
 mod support;
 mod threads;
 mod trees;
+#[path = "../../../../tests/unmount.rs"]
+#[expect(unreachable_pub, reason = "the crate of the whole-system tests offers it")]
+mod unmount;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use ext4writer::{Memory, Report, write_image, write_to};
 use fstree::{Content, Kind, Tree};
 
-use crate::support::{fsck, sized, skip, unmount};
+use crate::support::{fsck, sized, skip};
 use crate::trees::metadata;
+use crate::unmount::unmount;
 
 /// A file system of that kind on a loop device; `None`, after it was said, where it can't be had.
 struct Mounted(PathBuf);

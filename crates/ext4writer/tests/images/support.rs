@@ -62,17 +62,6 @@ pub(crate) fn check(image: &Image) {
     std::fs::remove_file(copy).unwrap();
 }
 
-/// Unmounts; a process that another test has just forked may hold a file of it for a moment.
-pub(crate) fn unmount(at: &Path) {
-    for _ in 0..100 {
-        if Command::new("umount").arg(at).output().is_ok_and(|output| output.status.success()) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(std::thread::panicking(), "umount {} failed", at.display());
-}
-
 pub(crate) fn fsck(how: &str, path: &Path) {
     let output = Command::new("e2fsck").arg(how).arg(path).output().expect("e2fsck of e2fsprogs is installed");
     let text = String::from_utf8_lossy(&output.stdout);
