@@ -67,8 +67,9 @@ pub enum Placement {
     Compact,
     /// What came with the lower layers has the place and the inode that it has in an image of these layers alone, and what upper layers
     /// bring comes after it; what they replace or remove is left free. So images with layers in common have most of their blocks in common,
-    /// byte for byte (docs/decisions/ext4-placement.md). An image too small for that is as with [`Self::Compact`]; how small an image can
-    /// be does not depend on the placement.
+    /// byte for byte (docs/decisions/ext4-placement.md). A tree that needs more than [`Options::inodes`] gives has larger inode
+    /// tables, and other places behind them. An image too small for gaps is as with [`Self::Compact`]; how small an image can be does not
+    /// depend on the placement.
     Stable,
 }
 

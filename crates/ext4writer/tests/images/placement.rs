@@ -5,7 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use ext4writer::{BlockSize, Features, ImageSize, Journal, Layout, Memory, Options, Placement, layout, write_to};
+use ext4writer::{
+    BlockSize, Features, ImageSize, Inodes, Journal, Layout, Memory, Options, Placement, layout, write_to,
+};
 use fstree::{Addition, Content, Diff, Kind, Metadata, Node, Removal, Tree, TreePath};
 use proptest::prelude::*;
 
@@ -207,7 +209,9 @@ fn common(lower: &Tree, upper: &Tree) -> Vec<(Vec<u8>, bool)> {
 
 fn stable(size_bytes: u64, block_size: BlockSize, features: Features) -> Options {
     let size = ImageSize::Exact(size_bytes);
-    Options { size, block_size, features, placement: Placement::Stable, ..Options::default() }
+    // More than the layers ever bring: tables that grow move what is behind them.
+    let inodes = Inodes::Exact(16_384);
+    Options { size, block_size, features, inodes, placement: Placement::Stable, ..Options::default() }
 }
 
 proptest! {
