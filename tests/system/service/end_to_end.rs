@@ -51,6 +51,12 @@ fn a_template_of_a_real_debian() {
 
     let plan = json_of(&template(&server, &key, &["--json", "create", "env", "-f", "-", "--dry-run"], DOCKERFILE));
     assert_eq!(plan["steps"][2]["cached"], true);
+    let again = json_of(&template(&server, &key, &["--json", "create", "again", "-f", "-"], DOCKERFILE));
+    assert_eq!(again["rootfs_sha256"], created["rootfs_sha256"]);
+    let log = template(&server, &key, &["logs", "again"], "");
+    assert!(String::from_utf8_lossy(&log.stdout).contains("Using the finished image"), "{log:?}");
+    assert!(template(&server, &key, &["rm", "again"], "").status.success());
+
     let resolved = json_of(&template(&server, &key, &["--json", "resolve", "env@1"], ""));
     assert_eq!(resolved["id"], created["id"]);
     assert!(resolved["config"]["config"]["Env"].as_array().unwrap().contains(&json!("GREETING=hello")));
