@@ -19,13 +19,13 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use rustix::fs::{FlockOperation, flock};
+use unmount::unmount;
 
 pub use listing::{Entry, differences, list, list_without};
 pub use machine::{MACHINE_TOOLS, machine};
 pub use postgres::Postgres;
 pub use random::Random;
 pub use rows::assert_no_problems;
-pub use unmount::unmount;
 
 /// The root of the workspace.
 #[must_use]

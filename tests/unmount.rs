@@ -11,9 +11,9 @@ use std::time::Duration;
 ///
 /// # Panics
 /// When it stays in use for five seconds.
-pub fn unmount(at: &Path) {
-    let done = patiently(&["mount", "-o", "remount,ro"], at) && patiently(&["umount"], at);
-    assert!(done || std::thread::panicking(), "{} can't be unmounted", at.display());
+pub(crate) fn unmount(at: &Path) {
+    let (is_whole, is_gone) = (patiently(&["mount", "-o", "remount,ro"], at), patiently(&["umount"], at));
+    assert!(is_whole && is_gone || std::thread::panicking(), "{} can't be unmounted", at.display());
 }
 
 fn patiently(command: &[&str], at: &Path) -> bool {

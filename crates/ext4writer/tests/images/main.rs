@@ -13,5 +13,4 @@ mod support;
 mod threads;
 mod trees;
 #[path = "../../../../tests/unmount.rs"]
-#[expect(unreachable_pub, reason = "the crate of the whole-system tests offers it")]
 mod unmount;
