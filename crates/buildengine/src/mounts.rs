@@ -1,12 +1,13 @@
 //! What a RUN step sees mounted that does not become part of the image: cache directories, memory, files of a heredoc.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Gid, Mode, RawMode, Uid};
+use rustix::fs::{Gid, Mode, RawMode, Uid};
 
 use crate::cache::key::chain;
 use crate::cache::shelf::{Held, Shelf};
@@ -50,18 +51,14 @@ impl Mounts {
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         let mut mounts = Self { list: Vec::new(), points: Vec::new(), shelf, caches: Vec::new() };
+        let places = mounts.caches(owner, scratch, run, cancel)?;
         for mount in &run.mounts {
             let mount = match mount {
                 RunMount::Tmpfs { target, size_bytes } => {
                     JobMount::Tmpfs { target: target.clone(), size_bytes: *size_bytes }
                 }
-                RunMount::Cache { id, target, read_only, sharing, mode, uid, gid } => {
-                    let name = chain(&["cache mount", owner, id]);
-                    let source = mounts.cache(name, *sharing, scratch, cancel)?;
-                    if !source.exists() {
-                        let made = make(&source, *mode, *uid, *gid);
-                        made.map_err(|error| Error::Scratch { path: source.clone(), source: error })?;
-                    }
+                RunMount::Cache { id, target, read_only, .. } => {
+                    let source = places[id.as_str()].clone();
                     JobMount::Bind { source, target: target.clone(), read_only: *read_only, of_host: false }
                 }
             };
@@ -78,22 +75,42 @@ impl Mounts {
         Ok(mounts)
     }
 
-    /// Where the cache directory of that name is, held as asked: a private one that somebody else has is made anew in `scratch`.
-    fn cache(&mut self, name: String, sharing: Sharing, scratch: &Scratch, cancel: &Cancel) -> Result<PathBuf, Error> {
-        // One name twice in a command is one directory.
-        if let Some((_, held)) = self.caches.iter().find(|(known, _)| *known == name) {
-            return Ok(held.path().to_owned());
+    /// Where the cache directories of `run` are, by id, held as asked; a private one that somebody else has is made anew in `scratch`.
+    fn caches<'r>(
+        &mut self,
+        owner: &str,
+        scratch: &Scratch,
+        run: &'r Run,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<&'r str, PathBuf>, Error> {
+        // One id twice in a command is one directory. All builds ask in one order: else of two that want the same two each could have
+        // one and wait for the other.
+        let mut wanted = BTreeMap::new();
+        for mount in &run.mounts {
+            if let RunMount::Cache { id, sharing, mode, uid, gid, .. } = mount {
+                let fresh = move |path: &Path| make(path, *mode, *uid, *gid);
+                wanted.entry(id.as_str()).or_insert((*sharing, fresh));
+            }
         }
-        let lock = match sharing {
-            Sharing::Shared => Some(self.shelf.lock(&name, FlockOperation::NonBlockingLockShared, cancel)?),
-            Sharing::Locked => Some(self.shelf.lock(&name, FlockOperation::NonBlockingLockExclusive, cancel)?),
-            Sharing::Private => self.shelf.try_lock(&name, FlockOperation::NonBlockingLockExclusive)?,
-        };
-        let Some(lock) = lock else { return Ok(scratch.path().join(name)) };
-        let held = self.shelf.held(&name, lock);
-        let path = held.path().to_owned();
-        self.caches.push((name, held));
-        Ok(path)
+        let mut places = BTreeMap::new();
+        for (id, (sharing, fresh)) in wanted {
+            let name = chain(&["cache mount", owner, id]);
+            let held = match sharing {
+                Sharing::Shared => Some(self.shelf.get(&name, cancel, fresh)?),
+                Sharing::Locked => Some(self.shelf.get_alone(&name, cancel, fresh)?),
+                Sharing::Private => self.shelf.try_get_alone(&name, fresh)?,
+            };
+            let place = held.as_ref().map_or_else(|| scratch.path().join(&name), |held| held.path().to_owned());
+            if let Some(held) = held {
+                // It grows from here on. If this build dies, whoever wants to know its size measures it.
+                held.forget_size().map_err(|source| Error::Scratch { path: place.clone(), source })?;
+                self.caches.push((name, held));
+            } else if !place.exists() {
+                fresh(&place)?;
+            }
+            places.insert(id, place);
+        }
+        Ok(places)
     }
 
     /// Runs `run`, and cancels it when a cache directory takes more than `bytes_max`; says so then.
@@ -172,10 +189,10 @@ fn too_large(held: &Held, bytes_max: u64) -> Option<String> {
     }
 }
 
-fn make(path: &Path, mode: u32, uid: u32, gid: u32) -> std::io::Result<()> {
-    fs::create_dir(path)?;
-    rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    set_mode(path, mode)
+fn make(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), Error> {
+    let owned = || rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let made = fs::create_dir(path).and_then(|()| Ok(owned()?)).and_then(|()| set_mode(path, mode));
+    made.map_err(|source| Error::Scratch { path: path.to_owned(), source })
 }
 
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {

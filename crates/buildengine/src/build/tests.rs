@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::*;
 use crate::output::Stream;
 use crate::plan::{InlineFile, Sharing};
-use crate::sandbox::{Ended, OciRuntime};
+use crate::sandbox::{Ended, JobMount, OciRuntime};
 
 /// A sandbox that does to the upper directory what the command's last argument asks for, and remembers the jobs.
 #[derive(Debug, Default)]
@@ -42,6 +42,14 @@ impl Sandbox for Scripted {
             "print" => output(Output::Bytes { stream: Stream::Stdout, bytes: rest.as_bytes() }),
             "exit" => return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }.into()),
             "oom" => return Ok(Outcome::Exited { status: 137, out_of_memory: true }.into()),
+            "spoil" => {
+                // Where its cache directory is kept is no directory any more: nobody can let go of it.
+                let Some(JobMount::Bind { source, .. }) = job.mounts.first() else { unreachable!("it has a cache") };
+                let shelf = source.parent().unwrap();
+                fs::remove_dir_all(shelf).unwrap();
+                fs::write(shelf, "").unwrap();
+                return Ok(Outcome::Exited { status: rest.parse().unwrap(), out_of_memory: false }.into());
+            }
             "fill" => {
                 let outcome = Outcome::Exited { status: 1, out_of_memory: false };
                 return Ok(Ended { disk_was_full: true, ..outcome.into() });
@@ -146,6 +154,102 @@ fn run(script: &str) -> Action {
         mounts: vec![],
         files: vec![],
     })
+}
+
+fn run_with_cache(script: &str) -> Action {
+    Action::Run(run_with_caches(script, Sharing::Shared, &["c"]))
+}
+
+fn run_with_caches(script: &str, sharing: Sharing, ids: &[&str]) -> Run {
+    let Action::Run(run) = run(script) else { unreachable!("made as a run") };
+    let cache = |id: &&str| {
+        let target = format!("/cache/{id}");
+        RunMount::Cache { id: (*id).to_owned(), target, sharing, read_only: false, mode: 0o750, uid: 7, gid: 8 }
+    };
+    Run { mounts: ids.iter().map(cache).collect(), ..run }
+}
+
+fn scratch_in(world: &World) -> Scratch {
+    Scratch::create(&world.dir.path().join("scratch"), &Scripted::default()).unwrap()
+}
+
+fn shelf_in(world: &World, bytes_max: u64) -> Shelf {
+    Shelf::new(&world.dir.path().join("cache-mounts"), bytes_max)
+}
+
+/// What a build has mounted for `run`, the cache directories held as long as this lives.
+fn mounts_in(world: &World, scratch: &Scratch, run: &Run, cancel: &Cancel) -> Mounts {
+    Mounts::prepare(shelf_in(world, 1 << 30), "", scratch, "id", run, cancel).unwrap()
+}
+
+fn source_of(mounts: &Mounts) -> PathBuf {
+    let Some(JobMount::Bind { source, .. }) = mounts.list.first() else { unreachable!("a cache is a bind mount") };
+    source.clone()
+}
+
+#[test]
+fn builds_begin_with_one_cache_directory_at_once() {
+    use std::os::unix::fs::MetadataExt;
+    for _ in 0..50 {
+        let Some(world) = World::new() else { return };
+        let (world, cancel, begin) = (&world, &Cancel::default(), &std::sync::Barrier::new(4));
+        let run = &run_with_caches("x", Sharing::Shared, &["c"]);
+        let (done, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let done = done.clone();
+                scope.spawn(move || {
+                    let scratch = scratch_in(world);
+                    begin.wait();
+                    done.send(mounts_in(world, &scratch, run, cancel)).unwrap();
+                });
+            }
+            drop(done);
+            let told = || told.recv_timeout(Duration::from_secs(60)).inspect_err(|_| cancel.cancel());
+            let held: Vec<Mounts> = (0..4).map(|_| told().expect("nobody waits for another")).collect();
+            let found = fs::metadata(source_of(&held[0])).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o750, 7, 8));
+        });
+    }
+}
+
+#[test]
+fn builds_that_want_the_same_caches_do_not_wait_for_each_other() {
+    let Some(world) = World::new() else { return };
+    let caches = |ids: &[&str]| {
+        let run = run_with_caches("x", Sharing::Locked, ids);
+        mounts_in(&world, &scratch_in(&world), &run, &Cancel::default())
+    };
+    let first = caches(&["x"]);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| drop(caches(&["y", "x"])));
+        std::thread::sleep(Duration::from_millis(200));
+        // It waits for the one, and does not hold the other meanwhile.
+        let name = crate::cache::key::chain(&["cache mount", "", "y"]);
+        let make = |path: &Path| {
+            fs::create_dir(path).unwrap();
+            Ok(())
+        };
+        let free = shelf_in(&world, 1 << 30).try_get_alone(&name, make).unwrap().is_some();
+        drop(first);
+        second.join().unwrap();
+        assert!(free);
+    });
+}
+
+#[test]
+fn what_a_dead_build_left_in_a_cache_counts() {
+    let Some(world) = World::new() else { return };
+    let run = run_with_caches("x", Sharing::Shared, &["c"]);
+    let mounts = mounts_in(&world, &scratch_in(&world), &run, &Cancel::default());
+    let source = source_of(&mounts);
+    fs::write(source.join("grown"), vec![1; 200_000]).unwrap();
+    // Nobody says how large it is in the end.
+    drop(mounts);
+    shelf_in(&world, 300_000).prune().unwrap();
+    assert!(source.exists());
+    shelf_in(&world, 100_000).prune().unwrap();
+    assert!(!source.exists());
 }
 
 #[test]
@@ -261,17 +365,7 @@ fn owners_share_what_is_public_and_nothing_else() {
     let public = run("write new");
     assert!(ran(&public, "alice", false) && !ran(&public, "bob", false));
     assert!(ran(&public, "alice", true) && !ran(&public, "alice", true) && ran(&public, "bob", true));
-    let Action::Run(mut cached) = run("write new") else { unreachable!("made as a run") };
-    cached.mounts = vec![RunMount::Cache {
-        id: "c".to_owned(),
-        target: "/cache".to_owned(),
-        sharing: Sharing::Shared,
-        read_only: false,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-    }];
-    let cached = Action::Run(cached);
+    let cached = run_with_cache("write new");
     assert!(ran(&cached, "alice", false) && !ran(&cached, "alice", false) && ran(&cached, "bob", false));
     let caches = fs::read_dir(world.dir.path().join("cache-mounts")).unwrap();
     assert_eq!(caches.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 2, "one for each owner");
@@ -314,6 +408,19 @@ fn failures_name_their_step_and_show_the_last_output() {
     assert!(matches!(failed.unwrap_err(), Error::LimitPassed { limit: PassedLimit::Disk, .. }));
     let (failed, _) = world.build(&sandbox, &[run("cancel")], Options::default());
     assert!(matches!(failed.unwrap_err(), Error::Cancelled));
+}
+
+#[test]
+fn what_stopped_a_command_comes_before_what_its_mounts_say() {
+    for status in [3, 0] {
+        let Some(world) = World::new() else { return };
+        let spoil = run_with_cache(&format!("spoil {status}"));
+        let error = world.build(&Scripted::default(), &[spoil], Options::default()).0.unwrap_err();
+        match status {
+            0 => assert!(matches!(error, Error::Scratch { .. }), "a cache that is lost is no success: {error}"),
+            _ => assert!(matches!(error, Error::CommandFailed { status: 3, .. }), "{error}"),
+        }
+    }
 }
 
 #[test]

@@ -43,13 +43,21 @@ pub(super) fn wait(
     loop {
         match attempt(path, operation).map_err(|source| Error::Scratch { path: path.to_owned(), source })? {
             Some(file) => return Ok(file),
-            None if cancel.is_cancelled() => return Err(Error::Cancelled),
             None => {
                 if !std::mem::replace(&mut waited, true) {
                     on_wait();
                 }
-                std::thread::sleep(TICK);
+                pause(cancel)?;
             }
         }
     }
+}
+
+/// Waits a little before another attempt, unless the build was cancelled.
+pub(super) fn pause(cancel: &Cancel) -> Result<(), Error> {
+    if cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    std::thread::sleep(TICK);
+    Ok(())
 }

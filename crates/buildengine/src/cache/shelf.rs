@@ -45,6 +45,11 @@ impl Held {
         &self.path
     }
 
+    /// Forgets how large it was: whoever wants to know measures it.
+    pub(crate) fn forget_size(&self) -> io::Result<()> {
+        self.lock.set_len(0)
+    }
+
     /// Notes how large it is now.
     pub(crate) fn note_size(&self, bytes: u64) -> io::Result<()> {
         note_size(&self.lock, bytes)
@@ -68,10 +73,52 @@ impl Shelf {
         cancel: &Cancel,
         make: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Held, Error> {
-        if let Some(held) = self.find(name, cancel)? {
-            return Ok(held);
-        }
-        let maker = self.lock(name, FlockOperation::NonBlockingLockExclusive, cancel)?;
+        let maker = loop {
+            if let Some(held) = self.find(name, cancel)? {
+                return Ok(held);
+            }
+            // Whoever makes it holds it for as long as his build takes: to wait for the lock alone would be to wait for all of that.
+            match self.try_lock(name, FlockOperation::NonBlockingLockExclusive)? {
+                Some(maker) => break maker,
+                None => lock::pause(cancel)?,
+            }
+        };
+        let held = self.made(name, maker, make)?;
+        // The kernel may let go of the lock in between: another then finds a complete thing that was used just now.
+        flock(&held.lock, FlockOperation::LockShared).map_err(|errno| self.failed(errno.into()))?;
+        self.prune()?;
+        Ok(held)
+    }
+
+    /// The same, for nobody else to use meanwhile: waits until all others have let go of it.
+    ///
+    /// # Errors
+    /// As [`Shelf::get`].
+    pub(crate) fn get_alone(
+        &self,
+        name: &str,
+        cancel: &Cancel,
+        make: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Held, Error> {
+        let lock = self.lock(name, FlockOperation::NonBlockingLockExclusive, cancel)?;
+        self.made(name, lock, make)
+    }
+
+    /// The same without waiting: `None` when others use it.
+    ///
+    /// # Errors
+    /// It can't be made or kept.
+    pub(crate) fn try_get_alone(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Option<Held>, Error> {
+        let lock = self.try_lock(name, FlockOperation::NonBlockingLockExclusive)?;
+        lock.map(|lock| self.made(name, lock, make)).transpose()
+    }
+
+    /// The thing of that name, which `lock` holds for us alone; made if it is not there.
+    fn made(&self, name: &str, lock: File, make: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Held, Error> {
         let path = self.dir.join(name);
         if !exists(&path) {
             let partial = self.beside(name, PARTIAL);
@@ -80,15 +127,11 @@ impl Shelf {
             make(&partial).inspect_err(|_| drop(self.clear(&partial)))?;
             let failed = |source| Error::Scratch { path: path.clone(), source };
             let bytes = space::used(&partial).map_err(failed)?.unwrap_or(u64::MAX);
-            note_size(&maker, bytes).map_err(failed)?;
+            note_size(&lock, bytes).map_err(failed)?;
             fs::rename(&partial, &path).map_err(failed)?;
             File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
-        // The kernel may let go of the lock in between: another then finds a complete thing that was used just now.
-        flock(&maker, FlockOperation::LockShared).map_err(|errno| self.failed(errno.into()))?;
-        let held = Held { path, lock: maker };
-        self.prune()?;
-        Ok(held)
+        Ok(Held { path, lock })
     }
 
     /// The thing of that name, if it is there.
@@ -102,7 +145,7 @@ impl Shelf {
     ///
     /// # Errors
     /// The lock can't be had, or the build was cancelled while it waited.
-    pub(crate) fn lock(&self, name: &str, operation: FlockOperation, cancel: &Cancel) -> Result<File, Error> {
+    fn lock(&self, name: &str, operation: FlockOperation, cancel: &Cancel) -> Result<File, Error> {
         private::make(&self.dir).map_err(|source| self.failed(source))?;
         let file = lock::wait(&self.beside(name, LOCK), operation, cancel, &mut || ())?;
         file.set_modified(SystemTime::now()).map_err(|source| self.failed(source))?;
@@ -110,7 +153,7 @@ impl Shelf {
     }
 
     /// The same without waiting: `None` when others are in the way.
-    pub(crate) fn try_lock(&self, name: &str, operation: FlockOperation) -> Result<Option<File>, Error> {
+    fn try_lock(&self, name: &str, operation: FlockOperation) -> Result<Option<File>, Error> {
         let attempt = || {
             private::make(&self.dir)?;
             let Some(file) = lock::attempt(&self.beside(name, LOCK), operation)? else { return Ok(None) };
@@ -118,11 +161,6 @@ impl Shelf {
             Ok(Some(file))
         };
         attempt().map_err(|source| self.failed(source))
-    }
-
-    /// What is or will be under that name, held by `lock`.
-    pub(crate) fn held(&self, name: &str, lock: File) -> Held {
-        Held { path: self.dir.join(name), lock }
     }
 
     /// Removes what nobody uses until the rest is small enough, and what dead makers left.
@@ -300,23 +338,45 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_those_who_use_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(dir.path(), 1 << 30);
+        let other = shelf.try_lock("one", FlockOperation::NonBlockingLockShared).unwrap().unwrap();
+        let (found, told) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        std::thread::spawn(move || {
+            let held = Shelf::new(&path, 1 << 30).get("one", &Cancel::default(), |_| Err(Error::Cancelled));
+            found.send(held.map(drop)).unwrap();
+        });
+        // It looked, and could not make it while another was looking too, who then made it and goes on with his build.
+        assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "it can't be made while another holds it");
+        fs::write(dir.path().join("one"), "made").unwrap();
+        told.recv_timeout(Duration::from_secs(60)).expect("it is found while the other holds it").unwrap();
+        drop(other);
+    }
+
+    #[test]
     fn one_makes_it_and_the_others_find_it() {
         let dir = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(dir.path(), 1 << 30);
-        let made = std::sync::atomic::AtomicU32::new(0);
+        let (shelf, made, cancel) = (&shelf, &std::sync::atomic::AtomicU32::new(0), &Cancel::default());
+        let make = |path: &Path| {
+            made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            fs::create_dir(path).unwrap();
+            Ok(())
+        };
+        let (done, told) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| {
-                    let make = |path: &Path| {
-                        made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                        fs::create_dir(path).unwrap();
-                        Ok(())
-                    };
-                    let held = shelf.get("one", &Cancel::default(), make).unwrap();
-                    assert!(held.path().is_dir());
-                });
+                let done = done.clone();
+                scope.spawn(move || done.send(shelf.get("one", cancel, make).unwrap()).unwrap());
             }
+            drop(done);
+            // All of them have it at once.
+            let told = || told.recv_timeout(Duration::from_secs(60)).inspect_err(|_| cancel.cancel());
+            let held: Vec<Held> = (0..4).map(|_| told().expect("nobody waits for another")).collect();
+            assert!(held.iter().all(|held| held.path().is_dir()));
         });
-        assert_eq!(made.into_inner(), 1);
+        assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 }
