@@ -51,7 +51,8 @@ impl Hosts {
         config.database = Some(self.address.clone());
         config.objects = Some(self.objects().display().to_string());
         config.builders = builders;
-        config.lease = Duration::from_secs(2);
+        // No busy machine keeps a heartbeat back for so long: who loses an attempt here lost it on purpose.
+        config.lease = Duration::from_secs(10);
         config.grace = grace;
         change(&mut config);
         let host = Templates::open(config, Scripted::default()).unwrap();
