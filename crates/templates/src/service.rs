@@ -233,9 +233,11 @@ impl Inner {
             }
         }
         if self.shared.is_some() {
-            // Copies of what another host has collected.
+            // Copies of what another host has collected. What is here is looked at first: a copy that comes meanwhile is of an image that may
+            // not have been known before.
+            let here = self.images.digests()?;
             let known = self.store.images()?;
-            for digest in self.images.digests()?.iter().filter(|digest| !known.contains(digest)) {
+            for digest in here.iter().filter(|digest| !known.contains(digest)) {
                 self.images.remove(digest)?;
             }
         }
