@@ -179,6 +179,21 @@ fn a_host_without_limits_is_refused_until_it_is_allowed_by_name() {
 }
 
 #[test]
+fn a_host_may_have_mounts_whose_names_are_no_text() {
+    if !privileged(&TOOLS) {
+        return;
+    }
+    let world = World::new();
+    let odd = format!(
+        "dir=\"{}\"/$(printf 'caf\\351') && mkdir \"$dir\" && mount -t tmpfs none \"$dir\"",
+        world.0.path().display()
+    );
+    let built = hidden(&odd, &world.build(), &[]);
+    assert!(built.status.success() && said(&built).contains("it ran"), "{}", said(&built));
+    world.assert_clean();
+}
+
+#[test]
 fn a_host_without_loop_devices_or_user_namespaces_is_refused_until_it_is_allowed_by_name() {
     if !privileged(&TOOLS) {
         return;

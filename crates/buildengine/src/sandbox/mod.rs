@@ -16,6 +16,7 @@ pub(crate) mod disk;
 mod found;
 pub(crate) mod ids;
 mod kernel;
+mod lossy;
 mod missing;
 pub(crate) mod mountpoints;
 pub(crate) mod network;

@@ -1,7 +1,8 @@
 //! Overlay mounts, and the list of what is mounted.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -10,6 +11,8 @@ use crate::error::Error;
 
 /// The kernel takes one page of mount options.
 const OPTIONS_MAX: usize = 4_095;
+/// What is mounted, as this process sees it (proc(5)).
+const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// A mounted overlay; dropping it unmounts it.
 #[derive(Debug)]
@@ -85,26 +88,25 @@ fn unmount_one(target: &Path) -> Result<(), Error> {
 /// One of them can't be ended, or the list of mounts can't be read.
 pub(crate) fn unmount_below(dir: &Path) -> Result<(), Error> {
     let Ok(dir) = dir.canonicalize() else { return Ok(()) };
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|source| Error::Mount { target: "/proc/self/mountinfo".into(), source })?;
-    let mut targets: Vec<PathBuf> = table.lines().filter_map(mount_point).filter(|at| at.starts_with(&dir)).collect();
+    let table = fs::read(MOUNTINFO).map_err(|source| Error::Mount { target: MOUNTINFO.into(), source })?;
+    let lines = table.split(|&byte| byte == b'\n');
+    let mut targets: Vec<PathBuf> = lines.filter_map(mount_point).filter(|at| at.starts_with(&dir)).collect();
     targets.reverse();
     targets.iter().try_for_each(|target| unmount_one(target))
 }
 
-/// The fifth field of a line of mountinfo, with its octal escapes undone (proc(5)).
-fn mount_point(line: &str) -> Option<PathBuf> {
-    let field = line.split(' ').nth(4)?;
-    let mut path = String::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((before, after)) = rest.split_once('\\') {
-        path.push_str(before);
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok())?;
-        path.push(char::from(code));
-        rest = &after[3..];
+/// The fifth field of a line of mountinfo, with its octal escapes undone (proc(5)). A name is bytes, in no encoding that is promised.
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
+    let mut rest = line.split(|&byte| byte == b' ').nth(4)?;
+    let mut path = Vec::with_capacity(rest.len());
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+        path.extend_from_slice(&rest[..at]);
+        let digits = std::str::from_utf8(rest.get(at + 1..at + 4)?).ok()?;
+        path.push(u8::from_str_radix(digits, 8).ok()?);
+        rest = &rest[at + 4..];
     }
-    path.push_str(rest);
-    Some(path.into())
+    path.extend_from_slice(rest);
+    Some(OsString::from_vec(path).into())
 }
 
 #[cfg(test)]
@@ -113,9 +115,9 @@ mod tests {
 
     #[test]
     fn mount_points_with_escapes() {
-        let line = r"36 35 98:0 / /a\040b\134c rw,noatime master:1 - ext4 /dev/root rw";
-        assert_eq!(mount_point(line), Some(PathBuf::from("/a b\\c")));
-        assert_eq!(mount_point("36 35"), None);
+        let line = b"36 35 98:0 / /a\\040b\\134c/caf\xe9 rw,noatime master:1 - ext4 /dev/root rw";
+        assert_eq!(mount_point(line), Some(PathBuf::from(OsString::from_vec(b"/a b\\c/caf\xe9".to_vec()))));
+        assert_eq!(mount_point(b"36 35"), None);
     }
 
     #[test]

@@ -368,8 +368,9 @@ fn runtime_error(log: &Path) -> Option<String> {
         level: String,
         msg: String,
     }
-    let mut text = String::new();
-    fs::File::open(log).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
+    let mut bytes = Vec::new();
+    fs::File::open(log).ok()?.take(1 << 20).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.find(|line| line.level == "error" || line.level == "fatal").map(|line| line.msg)
 }

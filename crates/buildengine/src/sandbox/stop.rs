@@ -3,10 +3,9 @@
 //! The first process of a container ignores a signal that it neither catches nor blocks (pid_namespaces(7)), and most shells
 //! catch none: to wait for those would make every stop last as long as the grace.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, cgroup};
+use super::{Outcome, cgroup, lossy};
 
 /// SIGTERM in the masks of /proc/PID/status (proc(5)): bit 0 is signal 1.
 const TERM: u64 = 1 << (15 - 1);
@@ -33,7 +32,7 @@ impl Stop {
 /// group: then one may.
 fn acts_on_term(cgroup: &str) -> bool {
     let Some(processes) = cgroup::processes(cgroup) else { return true };
-    let mut statuses = processes.iter().filter_map(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
+    let mut statuses = processes.iter().filter_map(|id| lossy::text(format!("/proc/{id}/status")).ok());
     statuses.any(|status| term_is_awaited(&status))
 }
 

@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::names::PREFIX;
 use crate::error::Error;
+use crate::sandbox::lossy;
 
 /// Where it is written down, one file for each network namespace.
 const RECORDS: &str = "/run/drydock";
@@ -169,7 +170,7 @@ fn guarded(path: &str) -> Option<(&'static str, String)> {
 
 /// The interfaces in a table of routes, each once, but for `except` and those of builds.
 fn routed(table: &str, column: usize, except: &str) -> Vec<String> {
-    let text = fs::read_to_string(table).unwrap_or_default();
+    let text = lossy::text(table).unwrap_or_default();
     let mut names: Vec<String> = text
         .lines()
         .filter_map(|line| line.split_ascii_whitespace().nth(column))

@@ -5,10 +5,10 @@
 //! servers behind it are taken (`/run/systemd/resolve/resolv.conf`, resolved's own documentation); for others the operator
 //! names a server. Search domains are left out: a build finds the same names on every host.
 
-use std::fs;
 use std::net::IpAddr;
 
 use crate::error::Error;
+use crate::sandbox::lossy;
 
 /// Read in this order; the first with a usable server counts.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
@@ -36,7 +36,7 @@ pub(super) fn find(wanted: &[IpAddr]) -> Result<Resolvers, Error> {
     if !wanted.is_empty() {
         return Ok(Resolvers { addresses: wanted.iter().copied().take(RESOLVERS_MAX).collect() });
     }
-    let files = FILES.iter().map(|path| servers(&fs::read_to_string(path).unwrap_or_default()));
+    let files = FILES.iter().map(|path| servers(&lossy::text(path).unwrap_or_default()));
     let found = files.into_iter().find(|addresses| !addresses.is_empty());
     found.map(|addresses| Resolvers { addresses }).ok_or_else(|| {
         super::failed(
