@@ -27,7 +27,8 @@ fn scratch_of(state: &Path) -> Vec<PathBuf> {
 }
 
 fn mounts_of(state: &Path) -> Vec<String> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = fs::read("/proc/self/mountinfo").unwrap();
+    let mounts = String::from_utf8_lossy(&mounts);
     let ours =
         |line: &&str| line.contains(state.to_str().unwrap()) || line.contains(&format!("/run/drydock/{}/", id(state)));
     mounts.lines().filter(ours).map(str::to_owned).collect()

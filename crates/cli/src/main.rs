@@ -30,7 +30,19 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("DRYDOCK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    let done = match &cli.command {
+    let done = signals::hear_of_children().and_then(|()| run(&cli.command));
+    done.unwrap_or_else(|error| {
+        if output::is_broken_pipe(&error) {
+            // Whoever read our output has seen enough.
+            return ExitCode::SUCCESS;
+        }
+        output::error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Check(args) => commands::check::run(args),
         Command::Parse(args) => commands::parse::run(args),
         Command::Plan(args) => commands::plan::run(args),
@@ -45,13 +57,5 @@ fn main() -> ExitCode {
         }
         Command::Manpages { dir } => commands::manpages::run(dir),
         Command::Doctor(args) => commands::doctor::run(args),
-    };
-    done.unwrap_or_else(|error| {
-        if output::is_broken_pipe(&error) {
-            // Whoever read our output has seen enough.
-            return ExitCode::SUCCESS;
-        }
-        output::error(&error);
-        ExitCode::FAILURE
-    })
+    }
 }

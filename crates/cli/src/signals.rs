@@ -1,11 +1,23 @@
-//! SIGINT and SIGTERM ask the work to stop; what then ends says by which signal.
+//! SIGINT and SIGTERM ask the work to stop; what then ends says by which signal. SIGCHLD is not ignored.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use drydock::Cancel;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+
+use crate::output::process_status;
+
+/// Hears of children that end, should whoever started this program have left the signal ignored: that is inherited, and the kernel then
+/// tells nobody how a child ended (wait(2)).
+pub(crate) fn hear_of_children() -> anyhow::Result<()> {
+    let ignored = process_status("SigIgn:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    if ignored.is_some_and(|mask| mask >> (SIGCHLD - 1) & 1 == 1) {
+        signal_hook::flag::register(SIGCHLD, Arc::default())?;
+    }
+    Ok(())
+}
 
 /// Signals that were asked for, and what they set.
 #[derive(Debug)]
