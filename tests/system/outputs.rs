@@ -164,3 +164,39 @@ fn results_are_for_whom_the_umask_leaves_them() {
         assert_eq!(entry.mode, expected, "{}: {:o}", path.display(), entry.mode);
     }
 }
+
+/// A rename replaces devices too, for whoever may do that: none of the commands does.
+#[test]
+fn what_is_no_file_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("root")).unwrap();
+    run(Command::new("tar").args(["-c", "-f", &at("base.tar"), "-C", &at("root"), "."]));
+    run(Command::new("mkfifo").arg(at("pipe")));
+    fs::create_dir(at("folder")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", at("link")).unwrap();
+    fs::write(at("Dockerfile"), "FROM base\n").unwrap();
+    fs::create_dir(at("below.json")).unwrap();
+    let (base, state, tar) = (format!("base={}", at("base.tar")), at("state"), at("base.tar"));
+    let before = fs::read_dir(dir.path()).unwrap().count();
+    for output in ["pipe", "folder", "link", "below.ext4"].map(at) {
+        let with = |words: &[&str]| [words, &["--state", &state, "-o", &output]].concat().join("\n");
+        let mut commands = vec![with(&["build", "-f", &at("Dockerfile"), "--base", &base])];
+        // Of these none is `rootfs.json` of an image.
+        if !output.ends_with("below.ext4") {
+            commands.extend([with(&["image", "ext4", &tar, "--size", "auto"]), with(&["image", "flatten", &tar])]);
+        }
+        for command in commands {
+            let done = Command::new(drydock()).args(command.lines()).output().unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert_eq!(done.status.code(), Some(1), "{command}: {said}");
+            assert!(said.contains("is there and is not a file"), "{command}: {said}");
+        }
+    }
+    let kinds = ["pipe", "folder", "link"].map(|name| fs::symlink_metadata(at(name)).unwrap().file_type());
+    let [pipe, folder, link] = kinds;
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&pipe) && folder.is_dir() && link.is_symlink());
+    let after =
+        fs::read_dir(dir.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "state").count();
+    assert_eq!(after, before, "nothing is left beside them");
+}

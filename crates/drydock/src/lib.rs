@@ -45,6 +45,7 @@ pub use dockerfile::render::{JsonAnswer, JsonDiagnostic};
 pub use error::Error;
 pub use ext4writer::{
     BlockSize, Features, ImageSize, InodeTables, Inodes, Journal, Options as ImageOptions, Placement, Report,
+    check_output,
 };
 pub use failure::{Failure, FailureCode, explain};
 pub use image::{tree, verify_image, write_image};
@@ -91,6 +92,9 @@ pub fn build(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Ev
 
 fn carry_out(request: &Request<'_>, cancel: &Cancel, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
     let mut phases = Phases::default();
+    for output in request.rootfs_json.into_iter().chain([request.output]) {
+        check_output(output)?;
+    }
     let source = Source::decode(request.dockerfile);
     let base = request.base_of(&request.accept(&source, None)?)?;
     let image = Image::open_with(&base.place, &request.open_options(cancel))?;

@@ -80,6 +80,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What has the name of the image is none: a rename would replace it all the same.
+    #[error("'{}' is there and is not a file, so it is not replaced; name another place", path.display())]
+    NotAFile {
+        /// The name.
+        path: PathBuf,
+    },
     /// The temporary file beside the image cannot be made.
     #[error("creating a temporary file in '{}' failed", directory.display())]
     CreateTemporary {

@@ -46,7 +46,7 @@ mod options;
 mod units;
 
 pub use block_size::BlockSize;
-pub use emit::{Memory, Report, WriteAt, write_image, write_to};
+pub use emit::{Memory, Report, WriteAt, check_output, write_image, write_to};
 pub use error::{Error, Unrepresentable};
 pub use features::Features;
 pub use layout::{Layout, layout};

@@ -231,6 +231,10 @@ struct Unfinished {
 
 impl Unfinished {
     fn create(out: &Path) -> Result<Self, Error> {
+        // A rename would replace it, whatever it is.
+        if fs::metadata(out).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::file(out)(io::Error::other("it is there and is not a file, so it is not replaced")));
+        }
         let name = out.file_name().ok_or_else(|| Error::file(out)(io::ErrorKind::IsADirectory.into()))?;
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let mut prefix = OsString::from(".");

@@ -153,6 +153,7 @@ fn text(value: &Value) -> &str {
 }
 
 fn flatten(reference: &str, options: &OpenOptions, output: Option<&Path>, state: &State) -> anyhow::Result<()> {
+    output.map_or(Ok(()), drydock::check_output)?;
     let tree = drydock::tree(&parse(reference)?, options, &state.dir, state.threads)?;
     match output {
         None => write_tar(&tree, &mut io::stdout().lock()),

@@ -35,6 +35,7 @@ use crate::options::Options;
 /// # Errors
 /// As [`layout`](crate::layout), and when reading a content, writing, syncing or renaming fails, or the caller cancels.
 pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report, Error> {
+    check_output(path)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -52,6 +53,18 @@ pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report
         directory.and_then(|directory: File| directory.sync_all()).map_err(|source| Error::Sync { source })?;
     }
     Ok(Report { digest, ..report })
+}
+
+/// Whether a finished file may get that name: there is a file of that name, or nothing. A rename replaces devices and pipes as well, and
+/// who runs this may be allowed to do so.
+///
+/// # Errors
+/// [`Error::NotAFile`].
+pub fn check_output(path: &Path) -> Result<(), Error> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(Error::NotAFile { path: path.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// An image on its way. Dropping it removes it, unless it was renamed.

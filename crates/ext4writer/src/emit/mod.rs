@@ -27,7 +27,7 @@ use jobs::Job;
 use metadata::Metadata;
 use turn::Turn;
 
-pub use file::write_image;
+pub use file::{check_output, write_image};
 pub use sink::{Memory, WriteAt};
 
 /// What was written.

@@ -243,3 +243,17 @@ fn what_a_killed_process_left_is_replaced_and_one_image_is_made_at_a_time() {
         "{error:?}"
     );
 }
+
+#[test]
+fn a_name_that_is_no_files_is_left_alone() {
+    let builder = trees::everything();
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, link) = (dir.path().join("folder"), dir.path().join("link"));
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [&folder, &link] {
+        let refused = write_image(&builder.tree, &sized(64 << 20), path);
+        assert!(matches!(refused, Err(Error::NotAFile { path: named }) if named == *path));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}

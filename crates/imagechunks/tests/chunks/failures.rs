@@ -239,3 +239,15 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     let failure = cache.take_failure();
     assert!(matches!(&failure, Some(Error::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull));
 }
+
+#[test]
+fn a_name_that_is_no_files_is_left_alone() {
+    let (packs, manifest, _) = packed();
+    let dir = tempfile::tempdir().unwrap();
+    let (cache, out) = (Cache::open(dir.path().join("cache"), 1 << 30).unwrap(), dir.path().join("out"));
+    std::os::unix::fs::symlink("/dev/null", &out).unwrap();
+    let refused = fetch(&manifest, &packs, &cache, &out, &OPTIONS).unwrap_err();
+    assert!(std::error::Error::source(&refused).unwrap().to_string().contains("is not a file"), "{refused}");
+    assert_eq!(names(dir.path()), ["cache", "out"]);
+    assert!(fs::symlink_metadata(&out).unwrap().is_symlink());
+}
