@@ -36,10 +36,6 @@ use crate::options::Options;
 /// As [`layout`](crate::layout), and when reading a content, writing, syncing or renaming fails, or the caller cancels.
 pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report, Error> {
     check_output(path)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let partial = Partial::create(path, options)?;
     let report = write_to(tree, options, &partial.file)?;
     let file = &partial.file;
@@ -49,22 +45,30 @@ pub fn write_image(tree: &Tree, options: &Options, path: &Path) -> Result<Report
     let renamed = fs::rename(&partial.path, path);
     renamed.map_err(|source| Error::Rename { path: path.to_owned(), source })?;
     if options.durable {
-        let directory = fs::File::open(directory);
-        directory.and_then(|directory: File| directory.sync_all()).map_err(|source| Error::Sync { source })?;
+        let directory = File::open(directory_of(path));
+        directory.and_then(|directory| directory.sync_all()).map_err(|source| Error::Sync { source })?;
     }
     Ok(Report { digest, ..report })
 }
 
-/// Whether a finished file may get that name: there is a file of that name, or nothing. A rename replaces devices and pipes as well, and
-/// who runs this may be allowed to do so.
+/// Whether a finished file may get that name, for who wants to know before the work: there is a file of that name, or nothing. A rename
+/// replaces devices and pipes as well, and who runs this may be allowed to do so.
 ///
 /// # Errors
-/// [`Error::NotAFile`].
+/// [`Error::NotAFile`], or [`Error::CreateTemporary`] where its directory is not there.
 pub fn check_output(path: &Path) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(Error::NotAFile { path: path.to_owned() }),
-        _ => Ok(()),
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::NotAFile { path: path.to_owned() });
     }
+    let directory = directory_of(path);
+    // With a name in it, so that what is no directory is an error too.
+    fs::metadata(directory.join("."))
+        .map(drop)
+        .map_err(|source| Error::CreateTemporary { directory: directory.to_owned(), source })
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// An image on its way. Dropping it removes it, unless it was renamed.
@@ -84,8 +88,7 @@ impl Partial {
                 Ok(Some(file)) => return Ok(Self { path, file }),
                 Ok(None) => std::thread::sleep(Duration::from_millis(20)),
                 Err(source) => {
-                    let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
-                    return Err(Error::CreateTemporary { directory, source });
+                    return Err(Error::CreateTemporary { directory: directory_of(&path).to_owned(), source });
                 }
             }
         }
