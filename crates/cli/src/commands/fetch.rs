@@ -28,13 +28,16 @@ pub(crate) struct Fetch<'a> {
 impl Fetch<'_> {
     /// Gives the answer for programs and for people.
     pub(crate) fn run(&self, cancel: &Cancel) -> anyhow::Result<(Value, String)> {
+        let config_path = self.output.with_extension("config.json");
+        for output in [self.output, &config_path] {
+            drydock::check_output(output)?;
+        }
         let template = self.client.call(Method::GET, &path(self.id), None, &[])?;
         // From now on by its id: the name may mean the next version in a moment.
         let template_path = path(text(&template, "id"));
         let place = format!("{template_path}/chunks");
         let manifest = self.manifest(&template, &place)?;
         let config = self.client.call(Method::GET, &format!("{template_path}/config"), None, &[])?;
-        let config_path = self.output.with_extension("config.json");
         // Where there is one, it is that of the image: the one before goes right before the image does, and the new one comes after it.
         let complete = || match fs::remove_file(&config_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
