@@ -147,8 +147,19 @@ impl Shared {
         bytes.ok_or_else(|| Error::ImageGone { digest: row.object.digest.clone() })
     }
 
-    /// Gets an image of at most that size which this host lacks.
+    /// Gets an image of at most that size which this host lacks, and marks it as used.
     pub(crate) fn fetch_image(&self, digest: &str, size_bytes: u64, images: &Images) -> Result<(), Error> {
+        self.fetches.one(digest, || {
+            // It came while somebody was about to ask for it.
+            if !images.mark_used(digest)? {
+                self.fetch_to(digest, size_bytes, images)?;
+                images.mark_used(digest)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn fetch_to(&self, digest: &str, size_bytes: u64, images: &Images) -> Result<(), Error> {
         for row in self.store.manifests_of(digest, None)? {
             match self.fetch_chunks(&row, size_bytes, images) {
                 Ok(()) => return Ok(()),

@@ -122,6 +122,14 @@ pub enum Error {
         /// Which.
         digest: String,
     },
+    /// The image was fetched by who asked for it before, and could not be.
+    #[error("the image {digest} could not be fetched: {why}")]
+    NotFetched {
+        /// Which.
+        digest: String,
+        /// Why.
+        why: String,
+    },
     /// An image of before there were chunks.
     #[error(
         "this image is kept whole, as versions before chunks did; build the template again with `no_cache` to have it in chunks"

@@ -32,6 +32,7 @@ mod chunks;
 mod clock;
 mod config;
 mod error;
+mod fetches;
 mod follow;
 mod hub;
 mod key;

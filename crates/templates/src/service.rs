@@ -21,6 +21,7 @@ use crate::chunks::Chunks;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::config::Config;
 use crate::error::Error;
+use crate::fetches::Fetches;
 use crate::follow::Follower;
 use crate::hub::Hub;
 use crate::key::{ApiKey, KeyRecord};
@@ -277,7 +278,7 @@ impl Templates {
                 store.keep_for(None)?;
                 let objects = Objects::open(objects, &node, &scratch)?;
                 let chunks = Chunks::open(&config.data.join("chunks"), config.chunks_bytes)?;
-                let shared = Shared { store: Arc::clone(&store), objects, chunks };
+                let shared = Shared { store: Arc::clone(&store), objects, chunks, fetches: Fetches::default() };
                 (store, Some(Arc::new(shared)))
             }
         };
@@ -549,7 +550,6 @@ impl Templates {
             && !images.mark_used(&digest)?
         {
             shared.fetch_image(&digest, template.ext4_size_bytes, images)?;
-            images.mark_used(&digest)?;
             self.inner.bound_copies()?;
         }
         Ok(Resolved { image: images.path(&digest), config, template })

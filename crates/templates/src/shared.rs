@@ -9,6 +9,7 @@ use drydock::explain;
 
 use crate::chunks::Chunks;
 use crate::error::Error;
+use crate::fetches::Fetches;
 use crate::lifecycle::Status;
 use crate::log::{self, LogReader};
 use crate::objects::{ImageObject, Logs, Objects, Origin};
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Postgres>,
     pub(crate) objects: Objects,
     pub(crate) chunks: Chunks,
+    pub(crate) fetches: Fetches,
 }
 
 impl Shared {

@@ -1,9 +1,12 @@
 //! Images in chunks among the objects: shared by what is alike, kept as long as somebody needs them, and gone afterwards.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -101,6 +104,26 @@ fn a_host_keeps_as_many_copies_as_it_is_told_and_gets_others_again() {
     resolved(&reader, "second").unwrap();
     assert_eq!(copies(), [format!("{}.ext4", digests[1])]);
     assert_eq!(resolved(&reader, "first").unwrap(), content);
+}
+
+#[test]
+fn who_asks_for_an_image_that_is_fetched_waits_for_that_one() {
+    let Some(hosts) = Hosts::new() else { return };
+    let builder = hosts.host("builder", 1);
+    ready(&builder, "env", "fill 1;fill 2;fill 3;fill 4");
+    let reader = hosts.host("reader", 0);
+    let all = Barrier::new(8);
+    let ask = || {
+        all.wait();
+        // Held open: a file that another one replaced keeps its number.
+        fs::File::open(reader.resolve(&alice(), &"env".parse().unwrap()).unwrap().image).unwrap()
+    };
+    let files: Vec<fs::File> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    let numbers: BTreeSet<u64> = files.iter().map(|file| file.metadata().unwrap().ino()).collect();
+    assert_eq!(numbers.len(), 1, "each fetched a copy of his own");
 }
 
 #[test]
