@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::hub::Pulse;
 use crate::lifecycle::Status;
-use crate::log::LogReader;
+use crate::log::{Files, LogReader};
 use crate::service::Inner;
 use crate::shared::SharedReader;
 use crate::template::{Template, TemplateId};
@@ -54,15 +54,15 @@ pub struct Follower {
 #[derive(Debug)]
 enum Reader {
     /// From files of this host.
-    Files(LogReader),
+    Files(LogReader<Files>),
     /// From wherever they are written.
     Shared(SharedReader),
 }
 
 impl Reader {
-    fn read(&mut self, row: &Template, inner: &Inner) -> Result<Vec<u8>, Error> {
+    fn read(&mut self, row: &Template) -> Result<Vec<u8>, Error> {
         match self {
-            Self::Files(reader) => reader.read(row.attempt).map_err(Error::file(&inner.logs)),
+            Self::Files(reader) => reader.read(row.attempt),
             Self::Shared(reader) => reader.read(row.attempt, row.status.is_final()),
         }
     }
@@ -79,7 +79,7 @@ impl Follower {
     pub(crate) fn new(inner: Arc<Inner>, template: Template, only: Option<u32>, since: u64) -> Self {
         let pulses = inner.hub.subscribe(&template.id);
         let reader = match &inner.shared {
-            None => Reader::Files(LogReader::new(&inner.logs, &template.id, only, since)),
+            None => Reader::Files(LogReader::of_files(&inner.logs, &template.id, only, since)),
             Some(shared) => Reader::Shared(SharedReader::new(Arc::clone(shared), &template.id, only, since)),
         };
         // The row was read before the pulses began: it is read again first.
@@ -98,7 +98,7 @@ impl Follower {
         }
         let attempt = self.row.0.as_ref().map_or(u32::MAX, |row| row.attempt);
         let lines = match &self.row.0 {
-            Some(row) => self.reader.read(row, &self.inner)?,
+            Some(row) => self.reader.read(row)?,
             None => Vec::new(),
         };
         if !lines.is_empty() {

@@ -4,6 +4,7 @@
 //! before the state of its template becomes final. Numbers (`seq`) go on from one attempt to the next, so that a follower
 //! can come back with the number it has not seen yet.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -281,24 +282,65 @@ fn mend(dir: &Path, attempt: u32) -> io::Result<u64> {
     Ok(0)
 }
 
-/// Reads the log of a template from a place on, whole lines at a time, over its attempts.
+/// Where the attempts of a template have their logs.
+pub(crate) trait Logs {
+    /// The log of one, from its beginning; nothing when there is none.
+    fn open(&self, attempt: u32) -> io::Result<Option<Box<dyn BufRead + Send>>>;
+
+    /// What they are called in messages.
+    fn name(&self) -> PathBuf;
+}
+
+/// Logs in files of this host, which may be written still.
 #[derive(Debug)]
-pub(crate) struct LogReader {
-    dir: PathBuf,
+pub(crate) struct Files(PathBuf);
+
+impl Logs for Files {
+    fn open(&self, attempt: u32) -> io::Result<Option<Box<dyn BufRead + Send>>> {
+        match File::open(file_of(&self.0, attempt)) {
+            Ok(file) => Ok(Some(Box::new(BufReader::with_capacity(PIECE_BYTES, file)))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn name(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+/// Reads the log of a template from a place on, whole lines at a time, over its attempts.
+pub(crate) struct LogReader<L> {
+    logs: L,
     /// The one attempt that is wanted; all of them if none is named.
     only: Option<u32>,
     attempt: u32,
-    file: Option<BufReader<File>>,
+    open: Option<Box<dyn BufRead + Send>>,
+    /// The beginning of a line that is not whole yet.
+    torn: Vec<u8>,
     /// Lines below are left out.
     since: u64,
     /// The number that follows the last line given.
     next_seq: u64,
 }
 
-impl LogReader {
-    pub(crate) fn new(logs: &Path, id: &TemplateId, only: Option<u32>, since: u64) -> Self {
+impl<L: fmt::Debug> fmt::Debug for LogReader<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader").field("logs", &self.logs).field("next_seq", &self.next_seq).finish_non_exhaustive()
+    }
+}
+
+impl LogReader<Files> {
+    /// Of the template's logs below a directory of this host.
+    pub(crate) fn of_files(logs: &Path, id: &TemplateId, only: Option<u32>, since: u64) -> Self {
+        Self::new(Files(directory(logs, id)), only, since)
+    }
+}
+
+impl<L: Logs> LogReader<L> {
+    pub(crate) fn new(logs: L, only: Option<u32>, since: u64) -> Self {
         let attempt = only.unwrap_or(1);
-        Self { dir: directory(logs, id), only, attempt, file: None, since, next_seq: since }
+        Self { logs, only, attempt, open: None, torn: Vec::new(), since, next_seq: since }
     }
 
     /// The number that a follower comes back with.
@@ -307,42 +349,38 @@ impl LogReader {
     }
 
     /// The next whole lines, at most 64 KiB or one line; nothing when there are no more now. `last` is the attempt under way.
-    pub(crate) fn read(&mut self, last: u32) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, last: u32) -> Result<Vec<u8>, Error> {
         loop {
-            let lines = self.read_attempt()?;
+            let lines = self.read_attempt().map_err(|error| Error::file(self.logs.name())(error))?;
             if !lines.is_empty() || self.only.is_some() || self.attempt >= last {
                 return Ok(lines);
             }
             self.attempt += 1;
-            self.file = None;
+            self.open = None;
+            // What a kill tore is never whole.
+            self.torn.clear();
         }
     }
 
     fn read_attempt(&mut self) -> io::Result<Vec<u8>> {
-        if self.file.is_none() {
-            match File::open(file_of(&self.dir, self.attempt)) {
-                Ok(file) => self.file = Some(BufReader::with_capacity(PIECE_BYTES, file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(error),
-            }
+        if self.open.is_none() {
+            self.open = self.logs.open(self.attempt)?;
         }
-        let file = self.file.as_mut().expect("opened above");
+        let Some(log) = &mut self.open else { return Ok(Vec::new()) };
         let mut lines = Vec::new();
         while lines.len() < READ_BYTES {
-            let start = lines.len();
-            let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut lines)?;
-            if read == 0 || !lines.ends_with(b"\n") {
-                // A line that is being written: it is read again when it is whole.
-                lines.truncate(start);
-                file.seek_relative(-i64::try_from(read).expect("a line is short"))?;
+            let room = LINE_BYTES_MAX.saturating_sub(u64::try_from(self.torn.len()).expect("usize fits in u64"));
+            log.take(room).read_until(b'\n', &mut self.torn)?;
+            if !self.torn.ends_with(b"\n") {
                 break;
             }
-            if let Ok(position) = serde_json::from_slice::<Position>(&lines[start..]) {
-                self.next_seq = position.seq + 1;
-                if position.seq < self.since {
-                    lines.truncate(start);
-                }
+            let position = serde_json::from_slice::<Position>(&self.torn);
+            let seq = position.ok().map(|position| position.seq);
+            self.next_seq = seq.map_or(self.next_seq, |seq| seq + 1);
+            if seq.is_none_or(|seq| seq >= self.since) {
+                lines.extend_from_slice(&self.torn);
             }
+            self.torn.clear();
         }
         Ok(lines)
     }
@@ -367,7 +405,7 @@ mod tests {
     #[test]
     fn lines_are_followed_over_attempts_and_numbered_on() {
         let logs = tempfile::tempdir().unwrap();
-        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut reader = LogReader::of_files(logs.path(), &id(), None, 0);
         assert!(reader.read(0).unwrap().is_empty());
         let mut first = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
         assert!(first.output(OUT, b"one\ntw", Time(0)).unwrap());
@@ -384,8 +422,8 @@ mod tests {
         let rest = text(&reader.read(2).unwrap());
         assert_eq!(rest, [(2, "again\n".to_owned()), (3, "and again\n".to_owned())]);
         assert_eq!(reader.next_seq(), 4);
-        assert_eq!(text(&LogReader::new(logs.path(), &id(), None, 3).read(2).unwrap()).len(), 1);
-        assert_eq!(text(&LogReader::new(logs.path(), &id(), Some(1), 0).read(2).unwrap()).len(), 2);
+        assert_eq!(text(&LogReader::of_files(logs.path(), &id(), None, 3).read(2).unwrap()).len(), 1);
+        assert_eq!(text(&LogReader::of_files(logs.path(), &id(), Some(1), 0).read(2).unwrap()).len(), 2);
     }
 
     #[test]
@@ -396,7 +434,7 @@ mod tests {
         for (source, bytes) in [(OUT, "half "), (err, "warning\n"), (OUT, "a line\nrest"), (None, " ---> id\n")] {
             log.output(source, bytes.as_bytes(), Time(0)).unwrap();
         }
-        let bytes = LogReader::new(logs.path(), &id(), None, 0).read(1).unwrap();
+        let bytes = LogReader::of_files(logs.path(), &id(), None, 0).read(1).unwrap();
         let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let lines: Vec<_> = lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()).collect();
         let seen: Vec<_> =
@@ -445,7 +483,7 @@ mod tests {
             log.output(OUT, &[0xff; 10_000], Time(0)).unwrap();
         }
         log.say("the end", Level::Info, Time(0)).unwrap();
-        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut reader = LogReader::of_files(logs.path(), &id(), None, 0);
         let mut all = Vec::new();
         loop {
             let lines = reader.read(1).unwrap();
@@ -473,7 +511,7 @@ mod tests {
         assert!(!log.flush(Time(0)).unwrap());
         log.output(OUT, b"\x81\n\xe2", Time(0)).unwrap();
         log.say("the end", Level::Info, Time(0)).unwrap();
-        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut reader = LogReader::of_files(logs.path(), &id(), None, 0);
         let all = text(&reader.read(1).unwrap());
         let said: String = all.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(said, format!("{bar}\u{2501}\n\u{fffd}the end\n"));
@@ -485,7 +523,7 @@ mod tests {
         let mut log = LogWriter::create(logs.path(), &id(), 1, 1 << 20, None).unwrap();
         let words = "\u{1}".repeat(300 << 10);
         log.say(&words, Level::Error, Time(0)).unwrap();
-        let mut reader = LogReader::new(logs.path(), &id(), None, 0);
+        let mut reader = LogReader::of_files(logs.path(), &id(), None, 0);
         let mut said = String::new();
         loop {
             let lines = reader.read(1).unwrap();

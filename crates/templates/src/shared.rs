@@ -1,7 +1,8 @@
 //! What makes many hosts one service: the database that all of them use, and the objects that all of them see.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,17 @@ use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::fetches::Fetches;
 use crate::lifecycle::Status;
-use crate::log::{self, LogReader};
-use crate::objects::{ImageObject, Logs, Objects, Origin};
+use crate::log::{self, LogReader, Logs};
+use crate::objects::{ImageObject, Objects, Origin};
 use crate::service::Inner;
 use crate::store::{Change, Postgres, Store};
 use crate::template::TemplateId;
 
 /// The longest time until a change on another host is seen, should its word be lost.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Bytes of an archived log that are read at once: each is a request of the object store.
+const LOG_BYTES: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -154,7 +158,7 @@ pub(crate) struct SharedReader {
     id: TemplateId,
     only: Option<u32>,
     next_seq: u64,
-    ended: Option<(LogReader, Logs)>,
+    ended: Option<LogReader<Archived>>,
 }
 
 impl SharedReader {
@@ -179,13 +183,48 @@ impl SharedReader {
                 return Ok(Vec::new());
             }
         }
-        if self.ended.is_none() {
-            let logs = self.shared.objects.fetch_logs(&self.id, last)?;
-            self.ended = Some((LogReader::new(logs.path(), &self.id, self.only, self.next_seq), logs));
-        }
-        let (ended, logs) = self.ended.as_mut().expect("there since above");
-        let lines = ended.read(last).map_err(Error::file(logs.path()))?;
+        let (shared, id) = (&self.shared, &self.id);
+        let archived = || Archived { shared: Arc::clone(shared), id: id.clone() };
+        let ended = self.ended.get_or_insert_with(|| LogReader::new(archived(), self.only, self.next_seq));
+        let lines = ended.read(last)?;
         self.next_seq = ended.next_seq();
         Ok(lines)
+    }
+}
+
+/// The logs of a template that has ended, among the objects.
+#[derive(Debug)]
+struct Archived {
+    shared: Arc<Shared>,
+    id: TemplateId,
+}
+
+impl Logs for Archived {
+    fn open(&self, attempt: u32) -> io::Result<Option<Box<dyn BufRead + Send>>> {
+        let log = ArchivedLog { shared: Arc::clone(&self.shared), id: self.id.clone(), attempt, at: 0 };
+        Ok(Some(Box::new(BufReader::with_capacity(LOG_BYTES, log))))
+    }
+
+    fn name(&self) -> PathBuf {
+        format!("the log of {}", self.id).into()
+    }
+}
+
+/// One of them, read piece by piece: a copy for each reader could fill the disk of this host.
+struct ArchivedLog {
+    shared: Arc<Shared>,
+    id: TemplateId,
+    attempt: u32,
+    at: u64,
+}
+
+impl Read for ArchivedLog {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.shared.objects.read_log(&self.id, self.attempt, self.at, buffer.len());
+        // An attempt that wrote nothing has none.
+        let bytes = read.map_err(io::Error::other)?.unwrap_or_default();
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        self.at += u64::try_from(bytes.len()).expect("usize fits in u64");
+        Ok(bytes.len())
     }
 }

@@ -236,6 +236,25 @@ fn objects_may_be_in_a_bucket() {
     }
 }
 
+/// Where the bucket is not there, or is not for these credentials, the service says so when it starts.
+#[test]
+fn a_bucket_that_is_not_there_is_said_at_the_start() {
+    if !privileged(&["curl", "python3"]) {
+        return;
+    }
+    let Some(server) = Postgres::start() else { return };
+    let store = Store::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = Command::new(drydock_tests::drydock());
+    serve.arg("serve").current_dir(dir.path()).env("DRYDOCK_DATABASE", server.database("drydock"));
+    serve.env("DRYDOCK_OBJECTS", "s3://elsewhere/part").env("DRYDOCK_DATA", dir.path().join("data"));
+    serve.env("AWS_ENDPOINT_URL", &store.url).env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "secret");
+    let output = serve.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("s3://elsewhere/part among the objects: there is no such bucket"), "{said}");
+}
+
 #[test]
 fn keys_are_kept_in_the_database() {
     if !privileged(&[]) {

@@ -1,8 +1,7 @@
 //! Objects in a directory that all hosts mount: written below `tmp/`, synced, and linked to a name that nobody has.
 
 use std::fs::{self, File};
-use std::io;
-use std::ops::Range;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,14 +68,16 @@ impl Place for Directory {
         Ok(true)
     }
 
-    fn read(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
+    fn read(&self, name: &str, at: u64, len: usize) -> Result<Option<Vec<u8>>, Error> {
         let path = self.dir.join(name);
-        let from = match File::open(&path) {
+        let mut from = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             from => from.map_err(Error::file(&path))?,
         };
-        let mut bytes = vec![0; super::len(&range)];
-        from.read_exact_at(&mut bytes, range.start).map_err(Error::file(&path))?;
+        let mut bytes = Vec::with_capacity(len);
+        let limit = u64::try_from(len).expect("usize fits in u64");
+        let read = from.seek(io::SeekFrom::Start(at)).and_then(|_| from.take(limit).read_to_end(&mut bytes));
+        read.map_err(Error::file(&path))?;
         Ok(Some(bytes))
     }
 
@@ -100,10 +101,6 @@ impl Place for Directory {
             }
         }
         Ok(found)
-    }
-
-    fn local(&self) -> Option<&Path> {
-        Some(&self.dir)
     }
 }
 

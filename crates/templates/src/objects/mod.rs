@@ -17,7 +17,7 @@ mod s3;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,6 @@ use s3::S3;
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-/// The most bytes of a log: that of one attempt is bounded, with room for its last words.
-const LOG_BYTES_MAX: u64 = 4 << 30;
-
 /// Where objects are. Names are parts with `/` between them.
 trait Place: Send + Sync + fmt::Debug {
     /// Puts a file, durably, under a name that nobody has. Nothing happens if somebody has it.
@@ -45,17 +42,14 @@ trait Place: Send + Sync + fmt::Debug {
     /// Writes an object of at most so many bytes to a new file; `false` when there is none.
     fn get(&self, name: &str, to: &File, bytes_max: u64) -> Result<bool, Error>;
 
-    /// These bytes of an object; nothing when there is none.
-    fn read(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error>;
+    /// The `len` bytes of an object from `at` on, or those up to its end; nothing when there is no object.
+    fn read(&self, name: &str, at: u64, len: usize) -> Result<Option<Vec<u8>>, Error>;
 
     /// Removes an object, which may be gone already.
     fn remove(&self, name: &str) -> Result<(), Error>;
 
     /// The names that begin with this one and a `/`, sorted.
     fn list(&self, below: &str) -> Result<Vec<String>, Error>;
-
-    /// The directory where objects can be read in place, if there is one.
-    fn local(&self) -> Option<&Path>;
 }
 
 #[derive(Debug)]
@@ -136,31 +130,6 @@ const MANIFESTS: &str = "manifests";
 const PACKS: &str = "packs";
 const LAYERS: &str = "layers";
 
-/// The logs of a template as files: where all hosts have them, or copies that go with this.
-#[derive(Debug)]
-pub(crate) enum Logs {
-    InPlace(PathBuf),
-    Copies(PathBuf),
-}
-
-impl Logs {
-    /// The directory that has a directory for the template.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::InPlace(path) | Self::Copies(path) => path,
-        }
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        if let Self::Copies(path) = self {
-            // What stays is swept with the next start.
-            drop(fs::remove_dir_all(path));
-        }
-    }
-}
-
 impl Objects {
     /// For `s3://BUCKET/PREFIX` or a directory. `scratch` is a directory of this host alone, swept when it starts; `node` is its name.
     pub(crate) fn open(place: &str, node: &str, scratch: &Path) -> Result<Self, Error> {
@@ -200,7 +169,15 @@ impl Objects {
 
     /// These bytes of a pack; nothing when there is none.
     pub(crate) fn read_pack(&self, pack: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
-        self.place.read(&pack_name(pack), range)
+        let (name, wanted) = (pack_name(pack), len(&range));
+        let bytes = self.place.read(&name, range.start, wanted)?;
+        match bytes.as_ref().map(Vec::len) {
+            Some(found) if found != wanted => {
+                let end = range.start + u64::try_from(found).expect("usize fits in u64");
+                Err(Error::Object { name, why: format!("it ends before byte {}, at {end} at the latest", range.end) })
+            }
+            _ => Ok(bytes),
+        }
     }
 
     /// The manifests that are there.
@@ -292,21 +269,15 @@ impl Objects {
         Ok(false)
     }
 
-    /// The logs of the first `attempts` of a template that has ended.
-    pub(crate) fn fetch_logs(&self, id: &TemplateId, attempts: u32) -> Result<Logs, Error> {
-        if let Some(place) = self.place.local() {
-            return Ok(Logs::InPlace(place.join("logs")));
-        }
-        let logs = Logs::Copies(self.temporary());
-        let dir = crate::log::directory(logs.path(), id);
-        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-        for attempt in 1..=attempts {
-            let path = crate::log::file_of(&dir, attempt);
-            if !self.place.get(&log(id, attempt), &create(&path)?, LOG_BYTES_MAX)? {
-                remove_file(&path)?;
-            }
-        }
-        Ok(logs)
+    /// The bytes of the log of an attempt from `at` on, `len` of them or those up to its end; nothing when there is none.
+    pub(crate) fn read_log(
+        &self,
+        id: &TemplateId,
+        attempt: u32,
+        at: u64,
+        len: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        self.place.read(&log(id, attempt), at, len)
     }
 
     /// The whole images that are there.
@@ -376,6 +347,7 @@ fn sha256(mut file: &File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     use super::*;
@@ -488,8 +460,11 @@ mod tests {
         }
         let refused = objects.put_log(&id, 2, |_| Err(Error::NotFound));
         assert!(matches!(refused, Err(Error::NotFound)));
-        let logs = objects.fetch_logs(&id, 2).unwrap();
-        assert_eq!(fs::read(logs.path().join(id.as_str()).join("1.ndjson")).unwrap(), b"first");
+        let read = |attempt, at, len| objects.read_log(&id, attempt, at, len).unwrap();
+        assert_eq!(read(1, 0, 100).as_deref(), Some(&b"first"[..]));
+        assert_eq!(read(1, 1, 3).as_deref(), Some(&b"irs"[..]));
+        assert_eq!((read(1, 5, 100), read(1, 6, 100)), (Some(vec![]), Some(vec![])));
+        assert_eq!(read(2, 0, 100), None);
         assert_eq!(objects.logged().unwrap(), std::slice::from_ref(&id));
         objects.remove_logs(&id).unwrap();
         assert_eq!(objects.logged().unwrap(), []);

@@ -5,12 +5,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Duration;
 
-use attohttpc::header::{ETAG, HeaderName, IF_NONE_MATCH, RANGE};
+use attohttpc::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH, RANGE};
 use attohttpc::{Method, Response, Session, StatusCode};
 use rusty_s3::actions::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, DeleteObject, GetObject, ListObjectsV2,
@@ -65,6 +63,31 @@ enum Failure {
     Final(String),
 }
 
+/// What a request has beside its name.
+#[derive(Default)]
+struct More<'a> {
+    body: &'a [u8],
+    header: Option<(HeaderName, String)>,
+    /// What it may be answered with beside success.
+    beside: &'a [StatusCode],
+}
+
+const NO_BUCKET: &str = "there is no such bucket";
+
+/// Something is not there.
+const GONE: More<'_> = More { body: &[], header: None, beside: &[StatusCode::NOT_FOUND] };
+
+impl<'a> More<'a> {
+    fn body(body: &'a [u8]) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    /// Under a name that nobody has; that somebody has it is an answer too.
+    fn alone(body: &'a [u8]) -> Self {
+        Self { body, header: Some((IF_NONE_MATCH, "*".to_owned())), beside: &[StatusCode::PRECONDITION_FAILED] }
+    }
+}
+
 impl S3 {
     /// For `BUCKET` or `BUCKET/PREFIX`. Endpoint, region and credentials are those of the environment, as other clients read them.
     pub(super) fn open(place: &str) -> Result<Self, Error> {
@@ -89,45 +112,44 @@ impl S3 {
         session.follow_redirects(false);
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { bucket, credentials, prefix, session })
+        let s3 = Self { bucket, credentials, prefix, session };
+        match s3.check() {
+            Ok(()) => Ok(s3),
+            Err(Failure::Passing(why) | Failure::Final(why)) => Err(wrong(&why)),
+        }
     }
 
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// Sends a request until it is answered; `accept` looks at the answer.
+    /// Asks whether the bucket can be used, so that who starts a service hears of a mistake. A store that can't be reached now may be later.
+    fn check(&self) -> Result<(), Failure> {
+        let mut list = ListObjectsV2::new(&self.bucket, Some(&self.credentials));
+        list.with_prefix(&self.prefix);
+        list.with_max_keys(1);
+        let request = (Method::GET, list.sign(SIGNED));
+        match self.once(&request, &GONE, |answer| Ok(answer.status())) {
+            Ok(StatusCode::NOT_FOUND) => Err(Failure::Final(NO_BUCKET.to_owned())),
+            Err(Failure::Passing(why)) => {
+                tracing::warn!(why, "the object store can't be asked whether there is the bucket");
+                Ok(())
+            }
+            answered => answered.map(drop),
+        }
+    }
+
+    /// Sends a request until it is answered as it may be; `accept` looks at the answer.
     fn ask<T>(
         &self,
         name: &str,
-        (method, url): (Method, Url),
-        (body, alone): (&[u8], bool),
-        accept: impl FnMut(Response) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
-        let alone = alone.then(|| (IF_NONE_MATCH, "*".to_owned()));
-        self.ask_with(name, (method, url), (body, alone.as_slice()), accept)
-    }
-
-    fn ask_with<T>(
-        &self,
-        name: &str,
-        (method, url): (Method, Url),
-        (body, headers): (&[u8], &[(HeaderName, String)]),
+        request: (Method, Url),
+        more: &More<'_>,
         mut accept: impl FnMut(Response) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let mut request = match method {
-                Method::PUT => self.session.put(&url),
-                Method::POST => self.session.post(&url),
-                Method::DELETE => self.session.delete(&url),
-                _ => self.session.get(&url),
-            };
-            for (header, value) in headers {
-                request = request.header(header, value);
-            }
-            let answer = request.bytes(body).send().map_err(|error| Failure::Passing(error.to_string()));
-            match answer.and_then(|answer| accept(checked(answer)?)) {
+            match self.once(&request, more, &mut accept) {
                 Ok(accepted) => return Ok(accepted),
                 Err(Failure::Passing(why)) if attempt < TRIES => {
                     tracing::warn!(name, why, "the object store failed; trying again");
@@ -142,10 +164,29 @@ impl S3 {
         unreachable!("the last attempt returns")
     }
 
+    fn once<T>(
+        &self,
+        (method, url): &(Method, Url),
+        more: &More<'_>,
+        accept: impl FnOnce(Response) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut request = match *method {
+            Method::PUT => self.session.put(url),
+            Method::POST => self.session.post(url),
+            Method::DELETE => self.session.delete(url),
+            _ => self.session.get(url),
+        };
+        if let Some((header, value)) = &more.header {
+            request = request.header(header, value);
+        }
+        let answer = request.bytes(more.body).send().map_err(|error| Failure::Passing(error.to_string()))?;
+        accept(checked(answer, more.beside)?)
+    }
+
     fn put_part(&self, name: &str, upload: &str, number: u16, part: &[u8]) -> Result<String, Error> {
         let key = self.key(name);
         let url = UploadPart::new(&self.bucket, Some(&self.credentials), &key, number, upload).sign(SIGNED);
-        self.ask(name, (Method::PUT, url), (part, false), |answer| {
+        self.ask(name, (Method::PUT, url), &More::body(part), |answer| {
             let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
             tag.ok_or_else(|| Failure::Final("a part was answered without an ETag".to_owned()))
         })
@@ -154,7 +195,7 @@ impl S3 {
     fn put_parts(&self, name: &str, file: &File, len: u64) -> Result<(), Error> {
         let (key, credentials) = (self.key(name), Some(&self.credentials));
         let url = CreateMultipartUpload::new(&self.bucket, credentials, &key).sign(SIGNED);
-        let upload = self.ask(name, (Method::POST, url), (&[], false), |answer| {
+        let upload = self.ask(name, (Method::POST, url), &More::default(), |answer| {
             let text = document(answer)?;
             let parsed =
                 CreateMultipartUpload::parse_response(&text).map_err(|error| Failure::Final(error.to_string()))?;
@@ -173,7 +214,7 @@ impl S3 {
             let complete = CompleteMultipartUpload::new(&self.bucket, credentials, &key, &upload, tags);
             let url = complete.sign(SIGNED);
             let body = complete.body();
-            self.ask(name, (Method::POST, url), (body.as_bytes(), true), |answer| {
+            self.ask(name, (Method::POST, url), &More::alone(body.as_bytes()), |answer| {
                 // This one answer may be an error with the status of success.
                 let taken = answer.status() == StatusCode::PRECONDITION_FAILED;
                 let text = document(answer)?;
@@ -188,7 +229,7 @@ impl S3 {
         if put.is_err() {
             let url = AbortMultipartUpload::new(&self.bucket, credentials, &key, &upload).sign(SIGNED);
             // Why it could not be put says more than that its parts stay, which the bucket's own rule removes.
-            if let Err(error) = self.ask(name, (Method::DELETE, url), (&[], false), |_| Ok(())) {
+            if let Err(error) = self.ask(name, (Method::DELETE, url), &GONE, |_| Ok(())) {
                 tracing::warn!(name, error = %drydock::explain(&error), "the parts of an upload that failed stay");
             }
         }
@@ -204,12 +245,12 @@ impl Place for S3 {
         }
         let content = read(file, 0, len).map_err(Error::file(name))?;
         let url = PutObject::new(&self.bucket, Some(&self.credentials), &self.key(name)).sign(SIGNED);
-        self.ask(name, (Method::PUT, url), (&content, true), |_| Ok(()))
+        self.ask(name, (Method::PUT, url), &More::alone(&content), |_| Ok(()))
     }
 
     fn get(&self, name: &str, to: &File, bytes_max: u64) -> Result<bool, Error> {
         let url = GetObject::new(&self.bucket, Some(&self.credentials), &self.key(name)).sign(SIGNED);
-        self.ask(name, (Method::GET, url), (&[], false), |answer| {
+        self.ask(name, (Method::GET, url), &GONE, |answer| {
             if answer.status() == StatusCode::NOT_FOUND {
                 return Ok(false);
             }
@@ -222,23 +263,27 @@ impl Place for S3 {
         })
     }
 
-    fn read(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
+    fn read(&self, name: &str, at: u64, len: usize) -> Result<Option<Vec<u8>>, Error> {
         let url = GetObject::new(&self.bucket, Some(&self.credentials), &self.key(name)).sign(SIGNED);
-        let len = super::len(&range);
-        if len == 0 {
+        let asked = u64::try_from(len).expect("usize fits in u64");
+        if asked == 0 {
             return Ok(Some(Vec::new()));
         }
-        let wanted = [(RANGE, format!("bytes={}-{}", range.start, range.end - 1))];
-        self.ask_with(name, (Method::GET, url), (&[], &wanted), |answer| match answer.status() {
+        let range = (RANGE, format!("bytes={at}-{}", at.saturating_add(asked - 1)));
+        let beside = &[StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        let more = More { header: Some(range), beside, ..More::default() };
+        self.ask(name, (Method::GET, url), &more, |answer| match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
+            // It ends before.
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Vec::new())),
             StatusCode::PARTIAL_CONTENT => {
-                let (_, _, body) = answer.split();
+                let (_, headers, body) = answer.split();
+                let there = object_bytes(&headers).map_or(asked, |object| object.saturating_sub(at).min(asked));
                 let mut bytes = Vec::with_capacity(len);
                 // One byte more would be another range than was asked for.
-                let read = body.take(u64::try_from(len).expect("usize fits in u64") + 1).read_to_end(&mut bytes);
-                match read {
-                    Ok(read) if read == len => Ok(Some(bytes)),
-                    Ok(read) => Err(Failure::Passing(format!("{read} bytes came where {len} were asked for"))),
+                match body.take(asked + 1).read_to_end(&mut bytes).map(u64::try_from) {
+                    Ok(Ok(read)) if read == there => Ok(Some(bytes)),
+                    Ok(_) => Err(Failure::Passing(format!("not the {there} bytes came that are there"))),
                     Err(error) => Err(Failure::Passing(error.to_string())),
                 }
             }
@@ -248,7 +293,7 @@ impl Place for S3 {
 
     fn remove(&self, name: &str) -> Result<(), Error> {
         let url = DeleteObject::new(&self.bucket, Some(&self.credentials), &self.key(name)).sign(SIGNED);
-        self.ask(name, (Method::DELETE, url), (&[], false), |_| Ok(()))
+        self.ask(name, (Method::DELETE, url), &GONE, |_| Ok(()))
     }
 
     fn list(&self, below: &str) -> Result<Vec<String>, Error> {
@@ -261,11 +306,11 @@ impl Place for S3 {
             if let Some(token) = token {
                 list.with_continuation_token(token);
             }
-            let page = self.ask(&below, (Method::GET, list.sign(SIGNED)), (&[], false), |answer| {
+            let page = self.ask(&below, (Method::GET, list.sign(SIGNED)), &GONE, |answer| {
                 let found = answer.status() != StatusCode::NOT_FOUND;
                 let text = document(answer)?;
                 if !found {
-                    return Err(Failure::Final("there is no such bucket".to_owned()));
+                    return Err(Failure::Final(NO_BUCKET.to_owned()));
                 }
                 // What is no list may be half of one.
                 ListObjectsV2::parse_response(&text).map_err(|error| Failure::Passing(error.to_string()))
@@ -278,22 +323,22 @@ impl Place for S3 {
             }
         }
     }
-
-    fn local(&self) -> Option<&Path> {
-        None
-    }
 }
 
-/// An answer that can be used: success, or that something is not there, or is there already.
-fn checked(answer: Response) -> Result<Response, Failure> {
+/// The size of the object that a range is of: `Content-Range: bytes FIRST-LAST/SIZE` (RFC 9110, 14.4).
+fn object_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()
+}
+
+/// An answer that can be used: success, or one of those `beside` it.
+fn checked(answer: Response, beside: &[StatusCode]) -> Result<Response, Failure> {
     let status = answer.status();
     match status {
-        StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED => Ok(answer),
+        _ if status.is_success() || beside.contains(&status) => Ok(answer),
         // 409: another request for the same name is under way.
         StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
             Err(Failure::Passing(status.to_string()))
         }
-        _ if status.is_success() => Ok(answer),
         _ if status.is_server_error() => Err(Failure::Passing(status.to_string())),
         _ => {
             let said = document(answer).unwrap_or_default();
@@ -346,6 +391,61 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    /// A store that gives these answers, one a connection, and what was asked of it.
+    fn store(answers: &'static [&'static str]) -> (S3, std::thread::JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let serve = move || {
+            let one = |answer: &&str| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    asked.push(byte[0]);
+                }
+                std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+                String::from_utf8(asked).unwrap()
+            };
+            answers.iter().map(one).collect()
+        };
+        let bucket = Bucket::new(url, UrlStyle::Path, "b", "r").unwrap();
+        let credentials = Credentials::new("id", "secret");
+        let s3 = S3 { bucket, credentials, prefix: String::new(), session: Session::new() };
+        (s3, std::thread::spawn(serve))
+    }
+
+    #[test]
+    fn what_the_bucket_did_not_take_is_not_put() {
+        const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\nConnection: close\r\n\r\nNoSuchBucket";
+        const TAKEN: &str =
+            "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let file = tempfile::tempfile().unwrap();
+        let (s3, asked) = store(&[GONE, TAKEN, GONE]);
+        let refused = drydock::explain(&s3.put("name", &file).unwrap_err());
+        assert!(refused.contains("404") && refused.contains("NoSuchBucket"), "{refused}");
+        s3.put("name", &file).unwrap();
+        let Err(Failure::Final(why)) = s3.check() else { panic!("there is a bucket") };
+        assert_eq!(why, NO_BUCKET);
+        let asked = asked.join().unwrap();
+        assert!(asked[0].starts_with("PUT /b/name?") && asked[2].contains("max-keys=1"), "{asked:?}");
+    }
+
+    #[test]
+    fn a_read_is_whole_up_to_the_end_of_the_object() {
+        const PART: &str = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8-9/10\r\nContent-Length: 2\r\n\
+                            Connection: close\r\n\r\n89";
+        const SHORT: &str = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8-11/20\r\nConnection: close\r\n\r\n89";
+        const BEHIND: &str =
+            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let (s3, asked) = store(&[PART, SHORT, PART, BEHIND]);
+        assert_eq!(s3.read("name", 8, 4).unwrap().as_deref(), Some(&b"89"[..]));
+        // Two bytes where four are there: it is asked again.
+        assert_eq!(s3.read("name", 8, 4).unwrap().as_deref(), Some(&b"89"[..]));
+        assert_eq!(s3.read("name", 10, 4).unwrap().as_deref(), Some(&b""[..]));
+        assert!(asked.join().unwrap()[0].contains("bytes=8-11"));
+    }
 
     #[test]
     fn a_place_without_a_bucket_is_refused() {
