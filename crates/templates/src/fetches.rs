@@ -79,9 +79,9 @@ mod tests {
         assert_eq!(fetched.load(Ordering::Relaxed), 2, "what was fetched before says nothing about now");
         let own = answers.iter().filter(|answer| matches!(answer, Err(Error::ImageGone { .. })));
         assert_eq!(own.count(), 1);
-        let told = answers.iter().filter(|answer| {
-            matches!(answer, Err(Error::NotFetched { why, .. }) if why.contains("is not among the objects"))
-        });
+        let told = answers.iter().filter(
+            |answer| matches!(answer, Err(Error::NotFetched { why, .. }) if why.contains("is not among the objects")),
+        );
         assert_eq!(told.count(), ASKING - 1);
         assert!(fetches.under_way.lock().unwrap().is_empty());
     }

@@ -419,8 +419,7 @@ mod tests {
     #[test]
     fn what_the_bucket_did_not_take_is_not_put() {
         const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\nConnection: close\r\n\r\nNoSuchBucket";
-        const TAKEN: &str =
-            "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        const TAKEN: &str = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let file = tempfile::tempfile().unwrap();
         let (s3, asked) = store(&[GONE, TAKEN, GONE]);
         let refused = drydock::explain(&s3.put("name", &file).unwrap_err());
@@ -436,9 +435,9 @@ mod tests {
     fn a_read_is_whole_up_to_the_end_of_the_object() {
         const PART: &str = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8-9/10\r\nContent-Length: 2\r\n\
                             Connection: close\r\n\r\n89";
-        const SHORT: &str = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8-11/20\r\nConnection: close\r\n\r\n89";
-        const BEHIND: &str =
-            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        const SHORT: &str =
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8-11/20\r\nConnection: close\r\n\r\n89";
+        const BEHIND: &str = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let (s3, asked) = store(&[PART, SHORT, PART, BEHIND]);
         assert_eq!(s3.read("name", 8, 4).unwrap().as_deref(), Some(&b"89"[..]));
         // Two bytes where four are there: it is asked again.
