@@ -318,7 +318,7 @@ fn a_path_300_levels_deep_is_built() {
 #[test]
 fn a_full_disk_is_the_commands_own_and_the_card_says_so() {
     let Some(world) = World::new() else { return };
-    let steps = "RUN : 31415926; head -c 100M /dev/zero >/big || { rm /big; exit 3; }\n";
+    let steps = "RUN : 31415926; head -c 100M /dev/zero >/big || { sleep 1; rm /big; exit 3; }\n";
     let output = world.build(steps, &["--disk", "50MiB", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

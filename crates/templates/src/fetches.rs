@@ -57,7 +57,7 @@ mod tests {
             fetch()
         };
         std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..ASKING).map(|_| scope.spawn(|| fetches.one("a", &waits))).collect();
+            let asking: Vec<_> = (0..ASKING).map(|_| scope.spawn(|| fetches.one("a", waits))).collect();
             asking.into_iter().map(|asking| asking.join().unwrap()).collect()
         })
     }
