@@ -270,6 +270,10 @@ fn sweep(dir: &Path, prefix: &OsString) -> io::Result<()> {
         if !name.starts_with(prefix.as_bytes()) || !name.ends_with(UNFINISHED.as_bytes()) {
             continue;
         }
+        // Opening a pipe waits for who writes it.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
         // Not ours to open, or gone: somebody else's.
         let Ok(file) = File::open(entry.path()) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {

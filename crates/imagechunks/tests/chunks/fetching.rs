@@ -41,6 +41,22 @@ fn an_image_comes_back_with_its_holes() {
     assert_eq!(names(dir.path()), ["cache", "out"]);
 }
 
+/// In a directory where others may write, such as /tmp, somebody may have put it there.
+#[test]
+fn a_pipe_that_is_named_like_an_unfinished_file_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join(".out.x.fetching");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut packs = Packs::default();
+    let image = image(1 << 20, &[(0, &noise(1, 100_000))]);
+    let (manifest, _) = packs.pack("a.1", &image, &[], &small());
+    let cache = Cache::open(dir.path().join("cache"), 1 << 30).unwrap();
+    let out = dir.path().join("out");
+    fetch(&manifest, &packs, &cache, &out, &OPTIONS).unwrap();
+    assert!(fs::read(&out).unwrap() == image.1);
+    assert!(pipe.exists(), "it is not ours to remove");
+}
+
 #[test]
 fn what_another_image_has_is_neither_packed_nor_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
