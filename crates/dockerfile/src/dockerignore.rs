@@ -257,6 +257,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn stars_cost_no_more_than_the_budget() {
         let ignore = DockerIgnore::parse(&"*a".repeat(50_000)).unwrap();
         let mut budget = Budget::new(Limits { pattern_steps_max: 1 << 20, ..Limits::default() });

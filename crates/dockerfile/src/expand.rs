@@ -744,6 +744,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn forms_nest_as_deep_as_the_limit_says() {
         let limits = Limits { nesting_max: 100_000, expanded_bytes_max: 1 << 30, ..Limits::default() };
         let deep = format!("{}x{}", "${a:-\"".repeat(50_000), "\"}".repeat(50_000));

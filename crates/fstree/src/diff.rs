@@ -407,6 +407,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn links_through_links_are_bounded_as_a_whole() {
         let links: Vec<String> = (0..40).map(|n| format!("l l{n:02} {}", "./d/../".repeat(45))).collect();
         let mut lines: Vec<&str> = links.iter().map(String::as_str).collect();

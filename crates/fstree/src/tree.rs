@@ -324,6 +324,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn removing_a_deep_tree_needs_no_deep_stack() {
         let mut tree = tree();
         let mut at = Tree::ROOT;

@@ -84,6 +84,7 @@ fn sarif_has_rules_results_and_fixes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more than 90 s there")]
 fn many_problems_and_long_texts_are_bounded() {
     let many: Vec<_> =
         (0..5000).map(|_| Diagnostic::new(Code::MissingEquals, Span::new(0, 60_000), "é".repeat(9000))).collect();

@@ -84,6 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn holes_count_as_zeros_wherever_they_are() {
         let cases: [(u64, &[(u64, usize)]); 6] = [
             (0, &[]),

@@ -265,6 +265,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn every_entry_is_in_one_leaf_and_hashes_ascend() {
         let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("file-{i}").into_bytes()).collect();
         let DirectoryPlan::Indexed(indexed) = plan_of(&names) else {
@@ -277,6 +278,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn two_levels_begin_where_the_root_is_full() {
         let names: Vec<Vec<u8>> = (0..20_000).map(|i| format!("{i:0255}").into_bytes()).collect();
         let DirectoryPlan::Indexed(indexed) = plan_of(&names) else {
@@ -287,6 +289,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn three_levels_where_two_do_not_hold_the_leaves() {
         // Three such names are a leaf of 1 KiB at four fifths: 20,000 leaves, and a root and its blocks list 123 times 126.
         let names: Vec<Vec<u8>> = (0..60_000).map(|i| format!("{i:0250}").into_bytes()).collect();

@@ -333,6 +333,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
+        #[cfg_attr(miri, ignore = "more than 90 s there")]
         fn any_archive_is_read_as_by_one(parts in proptest::collection::vec(part(), 0..60), cut in 0_usize..2_000, nodes in 1_u32..100) {
             let mut bytes = archive(&parts);
             let whole = bytes.clone();
@@ -344,6 +345,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn readers_join_where_entries_begin() {
         let parts: Vec<Part> = (0..500).map(|n| Part::File(format!("f{n}"), n * 37 % 3_000)).collect();
         let bytes = archive(&parts);

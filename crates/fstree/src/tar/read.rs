@@ -531,6 +531,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "more than 90 s there")]
     fn what_stays_in_memory_is_counted() {
         let content = |runs: u64| {
             let source = crate::content::Sources::default().add(Arc::new(vec![]));
