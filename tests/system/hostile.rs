@@ -318,10 +318,17 @@ fn a_path_300_levels_deep_is_built() {
 #[test]
 fn a_full_disk_is_the_commands_own_and_the_card_says_so() {
     let Some(world) = World::new() else { return };
-    let steps = "RUN : 31415926; head -c 100M /dev/zero >/big || { sleep 1; rm /big; exit 3; }\n";
-    let output = world.build(steps, &["--disk", "50MiB", "--format", "json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let filled = |then: &str| {
+        let steps = format!("RUN : 31415926; head -c 100M /dev/zero >/big || {{ {then} rm /big; exit 3; }}\n");
+        let output = world.build(&steps, &["--disk", "50MiB", "--format", "json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output, card)
+    };
+    // Whoever makes room at once may not be seen on a busy machine; what to do is said all the same.
+    let (_, card) = filled("");
+    assert!(card["hint"].as_str().is_some_and(|hint| hint.contains("remove caches and downloads")), "{card}");
+    let (output, card) = filled("sleep 1;");
     assert_eq!((&card["code"], &card["line"]), (&json!("disk_full"), &json!(2)), "{card}");
     let usage = &card["usage"];
     assert_eq!(usage["disk_limit_bytes"], json!(50 << 20), "{card}");
