@@ -538,7 +538,8 @@ impl Templates {
         }
     }
 
-    /// The image that a sandbox of that name boots. Where many hosts are one service, it is fetched if it is not here.
+    /// The image that a sandbox of that name boots. Where many hosts are one service, it is fetched if it is not here: once, however many
+    /// ask for it meanwhile.
     ///
     /// # Errors
     /// There is no ready template of that name.

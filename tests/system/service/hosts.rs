@@ -1,5 +1,7 @@
 //! `drydock serve` on many hosts: processes with data folders of their own, one database, one directory of objects.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -178,6 +180,18 @@ fn a_step_of_one_host_is_a_hit_on_another() {
     api.stop();
 }
 
+/// The answer with a log, of which the beginning was read, and nothing more for a while.
+fn read_slowly(api: &Server, key: &str, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(api.url.strip_prefix("http://").unwrap()).unwrap();
+    write!(stream, "GET /v1/templates/{id}/logs HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut beginning = vec![0; 64 << 10];
+    stream.read_exact(&mut beginning).unwrap();
+    assert!(beginning.starts_with(b"HTTP/1.1 200"));
+    std::thread::sleep(Duration::from_millis(500));
+    stream
+}
+
 /// The objects in a bucket: an image in chunks, its log, and nothing when the template is gone. An image that the store changed is
 /// not used.
 #[test]
@@ -211,8 +225,20 @@ fn objects_may_be_in_a_bucket() {
     assert_eq!(logs[0], logs[1]);
     until("the log is an object", || server.psql("drydock", "SELECT 1 FROM log_lines").stdout.is_empty());
     assert_eq!(log(&there, &key, &id), logs[0]);
-    let digest = get(&here, &key, &id)["rootfs_sha256"].as_str().unwrap().to_owned();
     let mut names = store.names();
+    // Who reads a long one slowly has no copy of it made here.
+    let place = format!("/drydock/{}?Signature=none", names[0].replace(' ', "%20"));
+    let long = dir.path().join("long.ndjson");
+    std::fs::write(&long, logs[0].repeat((20 << 20) / logs[0].len())).unwrap();
+    assert!(store.curl(&["--fail", "--upload-file", &long.display().to_string()], &place).is_some());
+    let mut slow = read_slowly(&there, &key, &id);
+    let copies = || std::fs::read_dir(dir.path().join("there/images/tmp")).unwrap().count();
+    assert_eq!(copies(), 0);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() > 15 << 20, "{} bytes came after the first", rest.len());
+    assert_eq!(copies(), 0);
+    let digest = get(&here, &key, &id)["rootfs_sha256"].as_str().unwrap().to_owned();
     let pack = names.last().cloned().unwrap_or_default();
     let place = "of/the service";
     let expected = [format!("{place}/logs/{id}/1.ndjson"), format!("{place}/manifests/{digest}/{id}.1")];
@@ -245,8 +271,10 @@ fn a_bucket_that_is_not_there_is_said_at_the_start() {
     let Some(server) = Postgres::start() else { return };
     let store = Store::start();
     let dir = tempfile::tempdir().unwrap();
-    let mut serve = Command::new(drydock_tests::drydock());
-    serve.arg("serve").current_dir(dir.path()).env("DRYDOCK_DATABASE", server.database("drydock"));
+    // One that did start would serve for ever.
+    let mut serve = Command::new("timeout");
+    serve.arg("60").arg(drydock_tests::drydock()).arg("serve").current_dir(dir.path());
+    serve.env("DRYDOCK_DATABASE", server.database("drydock"));
     serve.env("DRYDOCK_OBJECTS", "s3://elsewhere/part").env("DRYDOCK_DATA", dir.path().join("data"));
     serve.env("AWS_ENDPOINT_URL", &store.url).env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "secret");
     let output = serve.output().unwrap();

@@ -421,12 +421,17 @@ mod tests {
         const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\nConnection: close\r\n\r\nNoSuchBucket";
         const TAKEN: &str = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let file = tempfile::tempfile().unwrap();
-        let (s3, asked) = store(&[GONE, TAKEN, GONE]);
+        const CLOSED: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 12\r\nConnection: close\r\n\r\nAccessDenied";
+        const BUSY: &str = "HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let (s3, asked) = store(&[GONE, TAKEN, GONE, CLOSED, BUSY]);
         let refused = drydock::explain(&s3.put("name", &file).unwrap_err());
         assert!(refused.contains("404") && refused.contains("NoSuchBucket"), "{refused}");
         s3.put("name", &file).unwrap();
         let Err(Failure::Final(why)) = s3.check() else { panic!("there is a bucket") };
         assert_eq!(why, NO_BUCKET);
+        let Err(Failure::Final(why)) = s3.check() else { panic!("anybody may use it") };
+        assert!(why.contains("AccessDenied"), "{why}");
+        assert!(s3.check().is_ok(), "it may be there in a moment");
         let asked = asked.join().unwrap();
         assert!(asked[0].starts_with("PUT /b/name?") && asked[2].contains("max-keys=1"), "{asked:?}");
     }
